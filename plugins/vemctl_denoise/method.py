@@ -1,0 +1,79 @@
+"""What vemctl knows of denoise before it runs: options, weights, citation. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vemctl.plugin import Method, Request, Restorer, Weights, option
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of `vemctl predict denoise`."""
+
+    round: bool = option(
+        False,
+        help="Round integer results to nearest; the published program truncates, which darkens "
+        "by half a grey level on average.",
+    )
+    z_edge: Literal["cyclic", "repeat"] = option(
+        "cyclic",
+        help="What the temporal shift sees beyond a block's first and last slice: the other end "
+        "(cyclic, as the published weights were trained) or the edge slice again.",
+    )
+    low: float | None = option(None, help="Input value that becomes 0 for the network. Default: 0.")
+    high: float | None = option(
+        None,
+        help="Input value that becomes 1 for the network. Default: the integer type's maximum; "
+        "1 for floating input.",
+    )
+    low_percentile: float | None = option(
+        None, min=0, max=100, help="Take --low from this percentile of the whole volume."
+    )
+    high_percentile: float | None = option(
+        None, min=0, max=100, help="Take --high from this percentile of the whole volume."
+    )
+
+
+class Denoise(Method):
+    """Grouped shift network on blocks of slices (Li et al., CVPR 2023; fast-scan volume EM)."""
+
+    name = "denoise"
+    summary = "Restore noisy, quickly scanned volume EM (SBEM and other serial sections)."
+    citation = (
+        "Fast-Scan, AI-Restore (repository hmzawz2/OptimizedAcquisition4vEM, 2025); network: "
+        "Li et al., A Simple Baseline for Video Restoration with Grouped Spatial-temporal Shift, "
+        "CVPR 2023, pp. 9822-9832"
+    )
+    doi = "10.48550/arXiv.2206.10810"
+    weights = (
+        Weights(
+            name="denoise/demo",
+            package_file="vemctl_denoise:demo.safetensors",
+            sha256="",
+            licence="MIT",
+            note="Trained by this project on synthetic EM (vemctl.samples); for `vemctl demo` "
+            "and for trying things, not for science.",
+        ),
+    )
+    predict_options = PredictOptions
+
+    def statistics(self, options: PredictOptions, *, as_original: bool) -> Sequence[str]:
+        """Ask for the percentiles that the options name."""
+        if as_original:
+            return ()
+        asked = (options.low_percentile, options.high_percentile)
+        return [f"percentile:{percent:g}" for percent in asked if percent is not None]
+
+    def restorer(self, weights: Path | None, options: Any, request: Request) -> Restorer:
+        """Load GShiftNet; see `vemctl_denoise.restorer`."""
+        from vemctl_denoise.restorer import make_restorer
+
+        assert weights is not None, "the catalogue is not empty, so weights are always resolved"
+        return make_restorer(weights, options, request)
+
+
+METHOD = Denoise()

@@ -1,0 +1,71 @@
+"""The root command."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import typer
+
+from vemctl import __version__
+from vemctl.cli.lazy import LazyGroup, Target
+
+RESTORE, LOOK = "Restore", "Look"
+
+EPILOG = """
+Examples:
+
+  vemctl demo
+  vemctl predict denoise noisy.tif clean.zarr -w weights.pth
+  vemctl info noisy.tif
+  vemctl doctor
+"""
+
+
+class Root(LazyGroup):
+    """The commands of vemctl."""
+
+    targets: ClassVar[dict[str, Target]] = {
+        "predict": Target(
+            "vemctl.cli.predict", "Restore a volume with a published method.", RESTORE
+        ),
+        "rerun": Target("vemctl.cli.rerun", "Repeat the run that made an output.", RESTORE),
+        "demo": Target("vemctl.cli.demo", "Make a noisy volume, restore it, and compare.", RESTORE),
+        "methods": Target("vemctl.cli.methods", "List the installed methods.", LOOK),
+        "info": Target("vemctl.cli.info", "Show what a volume file holds.", LOOK),
+        "doctor": Target("vemctl.cli.doctor", "Check the installation and the machine.", LOOK),
+    }
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"vemctl {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=Root,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            "-V",
+            callback=_show_version,
+            is_eager=True,
+            metavar="",
+            help="Show the version.",
+        ),
+    ] = False,
+) -> None:
+    """Restore and super-resolve microscopy volumes.
+
+    Volumes are OME-Zarr, TIFF, MRC or NumPy files of any size; methods are published networks.
+    """

@@ -1,0 +1,89 @@
+"""What `predict` and `rerun` share: plan or carry out a request and show what happens."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from vemctl.cli.progress import reporter
+from vemctl.cli.render import print_json, print_plan
+from vemctl.errors import VemctlError
+from vemctl.events import Listener, Noted
+from vemctl.workflows.options import PredictRequest
+
+
+def carry_out(
+    request: PredictRequest,
+    *,
+    dry_run: bool = False,
+    json: bool = False,
+    quiet: bool = False,
+    verbose: bool = False,
+    no_progress: bool = False,
+) -> None:
+    """Carry a request out, or show its plan.
+
+    Parameters
+    ----------
+    request : PredictRequest
+    dry_run : bool
+        Show the plan and stop.
+    json : bool
+        Print one JSON object on standard output.
+    quiet, verbose, no_progress : bool
+        How much is told on standard error.
+    """
+    from vemctl.workflows.predict import plan_prediction, predict
+
+    try:
+        with reporter(quiet=quiet, verbose=verbose, progress=not no_progress) as listen:
+            if dry_run:
+                plan = plan_prediction(request, listen)
+            else:
+                with stop_by_signal(listen) as stop:
+                    result = predict(request, listen, stop)
+    except VemctlError:
+        if verbose:
+            traceback.print_exc(file=sys.stderr)
+        raise
+    if dry_run and json:
+        print_json(plan)
+    elif dry_run:
+        print_plan(plan)
+    elif json:
+        print_json({"output": str(result.output), **result.facts})
+
+
+@contextmanager
+def stop_by_signal(listen: Listener) -> Iterator[threading.Event]:
+    """Return an event that Ctrl-C and SIGTERM set, such that a run ends where it can be resumed.
+
+    A second signal ends the process as usual.
+
+    Parameters
+    ----------
+    listen : Listener
+        Is told that the run is about to stop.
+    """
+    stop = threading.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in signals}
+
+    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        for each in signals:
+            signal.signal(each, before[each])
+        stop.set()
+        listen(Noted(f"{signal.Signals(number).name}: stopping where the run can be resumed"))
+
+    for number in signals:
+        signal.signal(number, ask)
+    try:
+        yield stop
+    finally:
+        for number in signals:
+            signal.signal(number, before[number])

@@ -1,0 +1,1 @@
+"""Helpers on torch that methods share: devices and state dicts."""

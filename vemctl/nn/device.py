@@ -1,0 +1,81 @@
+"""Names of devices to devices that are there."""
+
+from __future__ import annotations
+
+import os
+
+from vemctl.errors import DeviceError
+
+
+def resolve(name: str) -> str:
+    """Return the torch device that `name` stands for.
+
+    Parameters
+    ----------
+    name : str
+        ``auto`` (the first CUDA device, else Apple's, else the CPU), ``cpu``, ``cuda``,
+        ``cuda:N`` or ``mps``.
+
+    Raises
+    ------
+    DeviceError
+        The device is not there; says which are.
+    """
+    import torch
+
+    there = available()
+    if name == "auto":
+        return there[0]
+    if name == "cuda" and torch.cuda.is_available():
+        return "cuda:0"
+    if name in there:
+        return name
+    kind = name.partition(":")[0]
+    if kind not in {"cpu", "cuda", "mps"} or (kind == "cpu" and name != "cpu"):
+        raise DeviceError(f"--device {name}: expected auto, cpu, cuda, cuda:N or mps")
+    why = ""
+    if kind == "cuda" and torch.version.cuda is None:
+        why = "; this torch was built without CUDA: install a CUDA build"
+    raise DeviceError(f"--device {name}: no such device here{why}. Available: {', '.join(there)}")
+
+
+def available() -> list[str]:
+    """Return the torch devices of this machine, the fastest first."""
+    import torch
+
+    cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return [*cuda, *mps, "cpu"]
+
+
+def free_memory(device: str) -> int:
+    """Return the bytes of memory that are free on `device`."""
+    import torch
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[0])
+    return free_main_memory()
+
+
+def free_main_memory() -> int:
+    """Return the bytes of main memory that may be taken; minds the limit of a container or job."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - a pseudo file
+            facts = dict(line.split(":", 1) for line in file)
+        free = int(facts["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        pass  # not Linux: the free pages are the best that is known
+    return min(free, _control_group_room())
+
+
+def _control_group_room() -> int:
+    unlimited = 2**62
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:  # noqa: PTH123
+            limit = file.read().strip()
+        with open("/sys/fs/cgroup/memory.current", encoding="ascii") as file:  # noqa: PTH123
+            used = int(file.read())
+    except (OSError, ValueError):
+        return unlimited
+    return unlimited if limit == "max" else max(0, int(limit) - used)

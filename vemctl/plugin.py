@@ -1,0 +1,338 @@
+"""What the author of a method imports: the contract between a method and vemctl.
+
+A method is a distribution with an entry point in the group ``vemctl.methods`` that names a
+`Method` object. Its module must not import torch: the command line loads it to show help.
+The `Restorer` that it makes may import what it likes. `docs/writing-a-method.md` is the tutorial.
+
+At run time this module needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+Triple = tuple[int, int, int]
+WindowName = Literal["crop", "linear", "bump", "mean"]
+PaddingName = Literal["reflect", "edge", "zero", "clip"]
+ONE = (Fraction(1), Fraction(1), Fraction(1))
+
+
+def option(
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,  # noqa: A002 - the word that authors expect
+    panel: str = "Method",
+    min: float | None = None,  # noqa: A002
+    max: float | None = None,  # noqa: A002
+    metavar: str | None = None,
+    short: str | None = None,
+) -> Any:
+    """Declare a field of an option dataclass; it becomes a real, typed flag.
+
+    Parameters
+    ----------
+    default : object, optional
+        The default value; without one the flag is required.
+    help : str
+        One sentence for ``--help``; give units.
+    panel : str
+        The group of flags under which the help shows it.
+    min, max : float, optional
+        Allowed range, both ends included.
+    metavar : str, optional
+        How the value is written in the help, for instance ``"Z,Y,X"``.
+    short : str, optional
+        A one-letter flag such as ``"-b"``.
+
+    Returns
+    -------
+    dataclasses.Field
+    """
+    facts = {
+        "help": help,
+        "panel": panel,
+        "min": min,
+        "max": max,
+        "metavar": metavar,
+        "short": short,
+    }
+    return field(default=default, metadata={k: v for k, v in facts.items() if v is not None})
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """A method without options of its own."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One published file of weights.
+
+    Attributes
+    ----------
+    name : str
+        Catalogue name, ``"<method>/<what>"``.
+    package_file : str
+        ``"package:file"`` of a file that the wheel carries.
+    sha256 : str
+        Hexadecimal digest of the file.
+    licence : str
+        Under which the file is published.
+    note : str
+        What it was trained on and what it is good for.
+    """
+
+    name: str
+    package_file: str
+    sha256: str
+    licence: str
+    note: str
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What a method may know about an input before it sees a voxel.
+
+    Attributes
+    ----------
+    shape : (z, y, x)
+        Voxels, after any region of interest was taken.
+    dtype : str
+        NumPy name of the stored type, for instance ``"uint8"``.
+    voxel_size : (z, y, x), optional
+        Nanometres.
+    statistics : mapping of str to float
+        The values of the statistics that the method asked for.
+    """
+
+    shape: Triple
+    dtype: str
+    voxel_size: tuple[float, float, float] | None = None
+    statistics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """What the user wants of the tiling; None leaves it to the method.
+
+    Attributes
+    ----------
+    tile, overlap : (z, y, x), optional
+        Input voxels.
+    window : str, optional
+        How overlapping tiles are joined.
+    """
+
+    tile: Triple | None = None
+    overlap: Triple | None = None
+    window: WindowName | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a restorer is made for.
+
+    Attributes
+    ----------
+    inputs : sequence of VolumeFacts
+        One per input of the method, in the method's order.
+    device : str
+        A torch device, ``"cpu"`` or ``"cuda:0"``.
+    precision : {"fp32", "bf16", "fp16"}
+        Of the network's arithmetic; results are float32 in any case.
+    as_original : bool
+        Reproduce the original program's output, its odd cases included.
+    tiling : Tiling
+        The user's wishes.
+    """
+
+    inputs: Sequence[VolumeFacts]
+    device: str = "cpu"
+    precision: str = "fp32"
+    as_original: bool = False
+    tiling: Tiling = field(default_factory=Tiling)
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """The geometry of one network call; triples are (z, y, x) in input voxels.
+
+    The *core* of a tile is the tile without its halo. Cores lie on one global grid: their
+    stride is core minus overlap, the first starts where the output starts, the last is
+    shifted back to end where the output ends.
+
+    Attributes
+    ----------
+    tile : triple of int or None
+        What one network call sees, halo included; None is the whole axis.
+    overlap : triple of int
+        What neighbouring cores share; blended by `window`, or cut in its middle by "crop".
+    halo : triple of int
+        Read at each end of a core for context only; the restorer returns the core alone.
+    lost : triple of int
+        Voxels that the output lacks at each end of the volume.
+    multiple_of : triple of int
+        Of which a tile's size must be a multiple where it adapts to the volume.
+    scale : triple of Fraction
+        Output voxels per input voxel; an axis' output size is rounded down.
+    window : {"crop", "linear", "bump", "mean"}
+        crop: the later tile wins after half the overlap was cut; linear: a ramp over the
+        overlap; bump: a Gaussian of standard deviation `bump_sigma`; mean: equal weights.
+    bump_sigma : float
+        In half tile lengths.
+    padding : {"reflect", "edge", "zero", "clip"}
+        How voxels beyond the volume are made; "clip" gives the restorer a shorter tile.
+    fit : bool
+        Where a volume is smaller than a tile: shrink the tile to the volume (rounded up to
+        `multiple_of`) instead of padding the volume up to the tile.
+    """
+
+    tile: tuple[int | None, int | None, int | None]
+    overlap: Triple = (0, 0, 0)
+    halo: Triple = (0, 0, 0)
+    lost: Triple = (0, 0, 0)
+    multiple_of: Triple = (1, 1, 1)
+    scale: tuple[Fraction, Fraction, Fraction] = ONE
+    window: WindowName = "crop"
+    bump_sigma: float = 0.5
+    padding: PaddingName = "reflect"
+    fit: bool = True
+
+
+@dataclass(frozen=True)
+class Output:
+    """How float results become stored values.
+
+    Attributes
+    ----------
+    rounding : {"round", "truncate"}
+        Of results that are stored as integers; they are clipped to the type's range first.
+    dtype : str, optional
+        Stored type where it is not the input's.
+    stretch : bool
+        Map the smallest and largest value of the whole result to 0 and the integer type's
+        maximum (to 0 and 1 for floating types), in a second pass over the stored result.
+    """
+
+    rounding: Literal["round", "truncate"] = "round"
+    dtype: str | None = None
+    stretch: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tile lies; triples are (z, y, x) in input voxels.
+
+    Attributes
+    ----------
+    start : triple of int
+        First voxel of the core; the core may end beyond the volume.
+    core : triple of int
+        Size of the core.
+    halo_low, halo_high : triple of int
+        Context that the tile really has at each end; less than the footprint's halo only
+        where the padding is "clip" and the volume ends.
+    """
+
+    start: Triple
+    core: Triple
+    halo_low: Triple
+    halo_high: Triple
+
+
+class Restorer(Protocol):
+    """Runs a network on tiles.
+
+    Attributes
+    ----------
+    footprint : Footprint
+    output : Output
+    """
+
+    footprint: Footprint
+    output: Output
+
+    def __call__(self, tiles: Sequence[torch.Tensor], places: Sequence[Place]) -> torch.Tensor:
+        """Restore a batch of tiles.
+
+        Parameters
+        ----------
+        tiles : sequence of tensor, (n, 1, z, y, x) float32
+            One per input, on the device, in the volume's own units.
+        places : sequence of Place
+            One per sample; within a batch they differ in `start` only.
+
+        Returns
+        -------
+        tensor, (n, 1, z, y, x) float32
+            The cores, scaled, in the volume's own units.
+        """
+
+    def memory(self, tile: Triple, batch: int) -> int:
+        """Return the bytes that a call on `batch` tiles of this size takes on the device."""
+
+
+class Method(ABC):
+    """A published method; its module imports no torch.
+
+    Attributes
+    ----------
+    name : str
+        The sub-command.
+    summary : str
+        One line for lists.
+    citation, doi : str
+        The paper.
+    inputs : sequence of str
+        Names of the volumes that a prediction takes.
+    weights : sequence of Weights
+        The published files.
+    predict_options : type
+        A frozen dataclass whose fields are made by `option`.
+    """
+
+    name: str
+    summary: str
+    citation: str = ""
+    doi: str = ""
+    inputs: Sequence[str] = ("input",)
+    weights: Sequence[Weights] = ()
+    predict_options: type[Any] = NoOptions
+
+    def statistics(self, options: Any, *, as_original: bool) -> Sequence[str]:  # noqa: ARG002
+        """Return the whole-volume statistics that `restorer` needs of every input.
+
+        Known names are ``"min"``, ``"max"``, ``"mean"``, ``"std"`` and ``"percentile:P"``;
+        they are streamed once before the restorer is made.
+        """
+        return ()
+
+    @abstractmethod
+    def restorer(self, weights: Path | None, options: Any, request: Request) -> Restorer:
+        """Load the network and return what runs it.
+
+        Parameters
+        ----------
+        weights : Path, optional
+            A verified file; None where the method has no weights at all.
+        options : object
+            An instance of `predict_options`.
+        request : Request
+            What the restorer is made for.
+
+        Raises
+        ------
+        WeightsError
+            The file does not fit the network.
+        OptionError
+            The options contradict each other or the inputs.
+        """

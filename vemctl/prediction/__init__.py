@@ -1,0 +1,1 @@
+"""From a frozen plan to a written volume: plan, engine, ledger."""

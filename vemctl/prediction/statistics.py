@@ -1,0 +1,134 @@
+"""Whole-volume statistics, streamed once before a prediction."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vemctl.errors import InputError
+from vemctl.events import Listener, StageAdvanced, StageFinished, StageStarted
+from vemctl.prediction.plan import Series, regions
+from vemctl.tiles.grid import Region
+from vemctl.volumes.volume import Volume
+
+SLAB_VOXELS = 2**24
+HISTOGRAM_BINS = 2**16
+
+
+def slabs(volume: Volume) -> list[Region]:
+    """Return regions that cover `volume`, each of whole chunks where that is small enough."""
+    shape, chunk = volume.header.shape, volume.header.chunk_shape
+    step = [min(c, n) for c, n in zip(chunk, shape, strict=True)]
+    for axis in (2, 1, 0):
+        room = SLAB_VOXELS // max(1, math.prod(step) // step[axis])
+        step[axis] = min(shape[axis], max(step[axis], room // step[axis] * step[axis]))
+    for axis in (0, 1, 2):
+        others = math.prod(step) // step[axis]
+        step[axis] = max(1, min(step[axis], SLAB_VOXELS // max(1, others)))
+    return list(regions(shape, (step[0], step[1], step[2])))
+
+
+def measure(
+    volume: Volume,
+    series: Sequence[Series],
+    names: Sequence[str],
+    listen: Listener,
+    *,
+    check_finite: bool,
+) -> dict[str, float]:
+    """Return statistics over all channels and time points that are restored.
+
+    Parameters
+    ----------
+    volume : Volume
+    series : sequence of Series
+    names : sequence of str
+        Out of ``min``, ``max``, ``mean``, ``std`` and ``percentile:P`` (0 to 100, linear
+        interpolation; exact for integers of up to 16 bits, else to 1/65536 of the range).
+    listen : Listener
+    check_finite : bool
+        Refuse NaN and infinities.
+
+    Returns
+    -------
+    dict of str to float
+        In the volume's units.
+
+    Raises
+    ------
+    InputError
+        A value is not finite.
+    """
+    floating = volume.header.dtype.kind == "f"
+    if not names and not (check_finite and floating):
+        return {}
+    parts = slabs(volume)
+    wants_percentile = any(name.startswith("percentile:") for name in names)
+    passes = 2 if wants_percentile else 1
+    stage = f"measuring {volume.header.path.name}"
+    began = time.monotonic()
+    listen(StageStarted(stage, passes * len(parts) * len(series), "slabs"))
+
+    def values() -> Iterator[npt.NDArray[Any]]:
+        for one in series:
+            for region in parts:
+                read = volume.read(region, channel=one.channel, timepoint=one.timepoint)
+                if check_finite and floating and not np.isfinite(read).all():
+                    _refuse(volume, region, read)
+                yield read
+                listen(StageAdvanced(stage))
+
+    low, high, count, total, squares = math.inf, -math.inf, 0, 0.0, 0.0
+    for part in values():
+        low, high = min(low, float(part.min())), max(high, float(part.max()))
+        count += part.size
+        total += float(part.sum(dtype=np.float64))
+        squares += float(np.square(part, dtype=np.float64).sum())
+    mean = total / count
+    known = {"min": low, "max": high, "mean": mean}
+    known["std"] = math.sqrt(max(0.0, squares / count - mean**2))
+    if wants_percentile:
+        edges = _edges(low, high, exact=not floating)
+        counts = np.zeros(len(edges) - 1, np.int64)
+        for part in values():
+            counts += np.histogram(part, edges)[0]
+        for name in names:
+            if name.startswith("percentile:"):
+                known[name] = _percentile(float(name.partition(":")[2]), counts, edges, floating)
+    listen(StageFinished(stage, time.monotonic() - began))
+    return {name: known[name] for name in names}
+
+
+def _edges(low: float, high: float, *, exact: bool) -> npt.NDArray[np.float64]:
+    if exact and high - low < HISTOGRAM_BINS:
+        return np.arange(low, high + 2) - 0.5
+    top = high if high > low else low + 1.0
+    return np.linspace(low, top, HISTOGRAM_BINS + 1)
+
+
+def _percentile(
+    percent: float, counts: npt.NDArray[np.int64], edges: npt.NDArray[np.float64], floating: bool
+) -> float:
+    """Return a percentile from a histogram, interpolating linearly between ranks."""
+    middles = (edges[:-1] + edges[1:]) / 2
+    rank = percent / 100 * (counts.sum() - 1)
+    ends = np.cumsum(counts)
+    below = middles[np.searchsorted(ends, math.floor(rank), side="right")]
+    above = middles[np.searchsorted(ends, math.ceil(rank), side="right")]
+    value = float(below + (above - below) * (rank - math.floor(rank)))
+    return min(max(value, float(edges[0])), float(edges[-1])) if floating else value
+
+
+def _refuse(volume: Volume, region: Region, values: npt.NDArray[Any]) -> None:
+    bad = ~np.isfinite(values)
+    first = tuple(int(i) + part.start for i, part in zip(np.argwhere(bad)[0], region, strict=True))
+    raise InputError(
+        f"{volume.header.path}: {int(bad.sum())} values that are not finite, the first "
+        f"({values[bad][0]}) at z, y, x = {', '.join(map(str, first))}: expected numbers only; "
+        f"clean the volume, or pass --nan-to-num"
+    )

@@ -1,0 +1,1 @@
+"""Where tiles and blocks lie and how they are joined: pure numpy, no files, no torch."""

@@ -1,0 +1,114 @@
+"""Files that are whole or not there: written under another name, flushed to the disk, renamed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vemctl.errors import OutputError
+
+TEMPORARY = ".partial"
+"""What the name of a file in the making ends with, in zarr-python too."""
+
+
+def write_whole(path: Path, data: Any) -> None:
+    """Write a file so that, whatever happens, it is the old one or the new one.
+
+    Parameters
+    ----------
+    path : Path
+        Its missing parent folders are made.
+    data : bytes-like
+    """
+    make_folder(path.parent)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file by `write_whole`, keys in the order given."""
+    write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and its missing parents, so that they outlive a crash of the machine."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the file's content is on the disk."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the folder's names are on the disk; Windows has no such call and needs none."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what killed writers left behind; nobody may be writing in `folder`."""
+    for leftover in folder.rglob(f"*{TEMPORARY}"):
+        if leftover.is_file():
+            leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about writing `path` into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what = "quota exceeded" if error.errno == errno.EDQUOT else "disk full"
+            raise OutputError(
+                f"{path}: {what}, {show_bytes(free_bytes(path))} free; make room there and run "
+                "the same command with --resume: what is written stays"
+            ) from error
+        reason = error.strerror or str(error)
+        raise OutputError(
+            f"{path}: cannot write {error.filename or path}: {reason}; mend that and run the same "
+            "command with --resume"
+        ) from error
+
+
+def free_bytes(path: Path) -> int:
+    """Return the free space where `path` is or will be."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def show_bytes(count: float) -> str:
+    """Write a number of bytes for people, in powers of 1000: ``1.2 GB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

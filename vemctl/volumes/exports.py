@@ -1,0 +1,173 @@
+"""Write a filled store as one file, plane by plane."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vemctl.volumes.block_store import BlockStore
+from vemctl.volumes.checks import Kind, TiffFormat
+from vemctl.volumes.mrc_header import make_mrc_header
+from vemctl.volumes.volume import Array
+
+SLAB_BYTES = 2**28
+"""Of planes read at once: a whole chunk's depth where that fits, fewer where planes are huge."""
+
+Progress = Callable[[str, int, int], None]
+
+
+def export(
+    store: BlockStore,
+    path: Path,
+    *,
+    kind: Kind,
+    tiff_format: TiffFormat,
+    compress: bool,
+    progress: Progress,
+) -> None:
+    """Write all voxels to one file.
+
+    Parameters
+    ----------
+    store : BlockStore
+        Filled.
+    path : Path
+        Overwritten.
+    kind : {"tiff", "npy", "mrc"}
+    tiff_format : {"ome", "imagej"}
+    compress : bool
+        A TIFF by zlib.
+    progress : callable
+        Called with ``"export"``, planes done, planes in all.
+    """
+    if kind == "tiff" and tiff_format == "imagej":
+        _write_imagej(store, path, progress)
+    elif kind == "tiff":
+        _write_ome(store, path, progress, compress=compress)
+    elif kind == "npy":
+        _write_npy(store, path, progress)
+    else:
+        _write_mrc(store, path, progress)
+
+
+def _planes(store: BlockStore, order: str, progress: Progress) -> Iterator[Array]:
+    """Read all (y, x) planes, the axes before them counted up in the given order.
+
+    Parameters
+    ----------
+    order : {"tcz", "tzc"}
+    """
+    layout = store.layout
+    num_z, num_y, num_x = layout.shape
+    channels, timepoints = layout.num_channels or 1, layout.num_timepoints or 1
+    together = channels if order == "tzc" else 1
+    fitting = SLAB_BYTES // (num_y * num_x * layout.dtype.itemsize * together)
+    depth = max(1, min(layout.chunk_shape[0], fitting))
+    total = channels * timepoints * num_z
+    done = 0
+
+    def slab(start: int, channel: int, timepoint: int) -> Array:
+        region = (slice(start, min(start + depth, num_z)), slice(0, num_y), slice(0, num_x))
+        return store.read(region, channel, timepoint)
+
+    for timepoint in range(timepoints):
+        groups = [range(channels)] if order == "tzc" else [range(c, c + 1) for c in range(channels)]
+        for group, start in itertools.product(groups, range(0, num_z, depth)):
+            slabs = [slab(start, channel, timepoint) for channel in group]
+            for z in range(len(slabs[0])):
+                for block in slabs:
+                    progress("export", done, total)
+                    yield np.ascontiguousarray(block[z])
+                    done += 1
+    progress("export", total, total)
+
+
+def _write_ome(store: BlockStore, path: Path, progress: Progress, *, compress: bool) -> None:
+    import tifffile
+
+    layout = store.layout
+    # tifffile would make a random one: equal volumes shall be equal files
+    identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{layout}{path.name}")
+    metadata: dict[str, Any] = {"axes": layout.axes.upper(), "UUID": f"urn:uuid:{identity}"}
+    if layout.voxel_size is not None:
+        for axis, size in zip("ZYX", layout.voxel_size, strict=True):
+            if axis.lower() in layout.axes:
+                metadata |= {f"PhysicalSize{axis}": size / 1000, f"PhysicalSize{axis}Unit": "µm"}
+    tifffile.imwrite(
+        path,
+        _planes(store, "tcz", progress),
+        shape=layout.stored_shape,
+        dtype=layout.dtype,
+        ome=True,
+        bigtiff=True,
+        photometric="minisblack",
+        compression="zlib" if compress else None,
+        buffersize=2**24,
+        maxworkers=2,
+        metadata=metadata,
+    )
+
+
+def _write_imagej(store: BlockStore, path: Path, progress: Progress) -> None:
+    import tifffile
+
+    layout = store.layout
+    shape = (
+        layout.num_timepoints or 1,
+        layout.shape[0],
+        layout.num_channels or 1,
+        *layout.shape[1:],
+    )
+    metadata: dict[str, Any] = {"axes": "TZCYX"}
+    resolution = None
+    if layout.voxel_size is not None:
+        z, y, x = layout.voxel_size
+        metadata |= {"spacing": z / 1000, "unit": "um"}
+        resolution = (1000 / x, 1000 / y)
+    tifffile.imwrite(
+        path,
+        _planes(store, "tzc", progress),
+        shape=shape,
+        dtype=layout.dtype,
+        imagej=True,
+        photometric="minisblack",
+        resolution=resolution,
+        resolutionunit="NONE" if resolution else None,
+        metadata=metadata,
+    )
+
+
+def _write_npy(store: BlockStore, path: Path, progress: Progress) -> None:
+    layout = store.layout
+    header = {
+        "descr": np.lib.format.dtype_to_descr(layout.dtype),
+        "fortran_order": False,
+        "shape": layout.stored_shape,
+    }
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for plane in _planes(store, "tcz", progress):
+            file.write(plane.data)
+
+
+def _write_mrc(store: BlockStore, path: Path, progress: Progress) -> None:
+    layout = store.layout
+    smallest, largest, total, squares = math.inf, -math.inf, 0.0, 0.0
+    with path.open("wb") as file:
+        file.write(bytes(1024))
+        for plane in _planes(store, "tcz", progress):
+            file.write(plane.data)
+            values = plane.astype(np.float64)
+            smallest, largest = min(smallest, values.min()), max(largest, values.max())
+            total, squares = total + values.sum(), squares + (values**2).sum()
+        count = math.prod(layout.shape)
+        mean = total / count
+        spread = math.sqrt(max(0.0, squares / count - mean**2))
+        file.seek(0)
+        file.write(make_mrc_header(layout, (smallest, largest, mean, spread)))

@@ -1,0 +1,30 @@
+"""MRC, IMOD and DeltaVision files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vemctl.volumes.array_volume import ArrayVolume, MappedFile, make_header
+from vemctl.volumes.axes import resolve_axes
+from vemctl.volumes.mrc_header import read_mrc_header
+
+
+def open_mrc(path: Path, axes: str | None) -> ArrayVolume:
+    """Open an MRC or DeltaVision file; nothing but the header is read.
+
+    Parameters
+    ----------
+    path : Path
+    axes : str, optional
+        Instead of those in the header, in stored order.
+
+    Raises
+    ------
+    InputError
+        It is no MRC file, truncated or of the wrong kind.
+    """
+    found = read_mrc_header(path)
+    names = resolve_axes(path, found.shape, found.axes, axes)
+    source = MappedFile(path, found.dtype, found.shape, offset=found.offset)
+    header = make_header(path, found.kind, names, source, voxel_size=found.voxel_size)
+    return ArrayVolume(header, source)

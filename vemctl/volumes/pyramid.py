@@ -1,0 +1,205 @@
+"""The lower levels of an OME-Zarr image, made from the finest without holding it in memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vemctl.volumes.block_store import BlockStore
+from vemctl.volumes.chunks import fit_chunks
+from vemctl.volumes.durable import output_errors
+from vemctl.volumes.ome_metadata import write_multiscale
+from vemctl.volumes.stored_array import open_group
+from vemctl.volumes.volume import Array, Layout, Region, Triple, VoxelSize
+
+SMALLEST = 256
+"""The coarsest level is no longer than this along any axis: it loads at once in a viewer."""
+
+
+def level_factors(shape: Triple, voxel_size: VoxelSize | None) -> list[Triple]:
+    """Choose how much smaller each level is than level 0.
+
+    Every level halves the axes along which voxels are still fine; a coarse axis, often z, waits
+    until the others have caught up.
+
+    Parameters
+    ----------
+    shape : (z, y, x)
+        Voxels of level 0.
+    voxel_size : (z, y, x), optional
+        Nanometres; taken as equal along all axes if unknown.
+
+    Returns
+    -------
+    list of (z, y, x)
+        The first is (1, 1, 1).
+    """
+    steps = voxel_size or (1.0, 1.0, 1.0)
+    factors: list[Triple] = [(1, 1, 1)]
+    while True:
+        now = factors[-1]
+        sizes = [-(-n // f) for n, f in zip(shape, now, strict=True)]
+        if max(sizes) <= SMALLEST:
+            return factors
+        lengths = [s * f for s, f in zip(steps, now, strict=True)]
+        finest = min(length for length, n in zip(lengths, sizes, strict=True) if n > 1)
+        halved = [
+            2 * f if n > 1 and length < 2 * finest else f
+            for f, n, length in zip(now, sizes, lengths, strict=True)
+        ]
+        factors.append((halved[0], halved[1], halved[2]))
+
+
+def block_mean(data: Array, factor: Triple) -> Array:
+    """Average blocks of voxels; blocks cut by the volume's end average what they have.
+
+    Parameters
+    ----------
+    data : ndarray, (z, y, x)
+    factor : (z, y, x)
+        Each 1 or 2.
+
+    Returns
+    -------
+    ndarray, (ceil(z / factor), ...)
+        Of the dtype of `data`; integers are rounded to the nearest, halves to even. Integers of
+        64 bits keep 53.
+    """
+    padding = [(0, -n % f) for n, f in zip(data.shape, factor, strict=True)]
+    if any(after for _, after in padding):
+        data = np.pad(data, padding, mode="edge")
+    z, y, x = (n // f for n, f in zip(data.shape, factor, strict=True))
+    blocks = data.reshape(z, factor[0], y, factor[1], x, factor[2])
+    exact = np.float32 if data.dtype.itemsize <= 2 or data.dtype == np.float32 else np.float64
+    mean: Array = blocks.mean(axis=(1, 3, 5), dtype=exact)
+    if data.dtype.kind != "f":
+        mean = np.rint(mean)
+    if data.dtype.kind != "f" and data.dtype.itemsize == 8:
+        limits = np.iinfo(data.dtype)
+        mean = mean.clip(limits.min, np.nextafter(np.float64(limits.max), 0))
+    result: Array = mean.astype(data.dtype)
+    return result
+
+
+def build_pyramid(store: BlockStore, progress: Callable[[str, int, int], None]) -> list[Triple]:
+    """Make every level above 0; what an earlier call has made stays.
+
+    Parameters
+    ----------
+    store : BlockStore
+        All of level 0 must be written.
+    progress : callable
+        Called with ``"pyramid"``, units done, units in all.
+
+    Returns
+    -------
+    list of (z, y, x)
+        The factors of all levels, level 0 first.
+
+    Raises
+    ------
+    OutputError
+        The disk is full or refuses.
+    InputError
+        Level 0 is damaged.
+    """
+    layout = store.layout
+    factors = level_factors(layout.shape, layout.voxel_size)
+    levels = [store]
+    for level, factor in enumerate(factors[1:], start=1):
+        levels.append(_level(store.folder, _shrink(layout, factor), level))
+    work = [
+        (level, channel, timepoint, unit)
+        for level in range(1, len(levels))
+        for timepoint in range(layout.num_timepoints or 1)
+        for channel in range(layout.num_channels or 1)
+        for unit in every_unit(levels[level])
+    ]
+    for done, (level, channel, timepoint, unit) in enumerate(work):
+        progress("pyramid", done, len(work))
+        if levels[level].unit_path(unit, channel, timepoint).exists():
+            continue
+        ratio = tuple(b // a for a, b in zip(factors[level - 1], factors[level], strict=True))
+        z, y, x = ratio
+        _fill(levels[level - 1], levels[level], (z, y, x), unit, channel, timepoint)
+    progress("pyramid", len(work), len(work))
+    return factors
+
+
+def every_unit(store: BlockStore) -> list[Region]:
+    """List all units of one channel at one time point."""
+    z, y, x = (slice(0, n) for n in store.layout.shape)
+    return store.units((z, y, x))
+
+
+def finish_metadata(
+    store: BlockStore, factors: list[Triple], name: str, attributes: Mapping[str, Any]
+) -> None:
+    """Describe all levels in the group, and say no longer that it is unfinished.
+
+    Parameters
+    ----------
+    store : BlockStore
+    factors : list of (z, y, x)
+        As `build_pyramid` returns them.
+    name : str
+        Of the image.
+    attributes : mapping
+        Further attributes of the group.
+    """
+    content = write_multiscale(store.layout, factors, name) | dict(attributes)
+    with output_errors(store.folder):
+        open_group(store.folder).attrs.put(content)
+
+
+def _shrink(layout: Layout, factor: Triple) -> Layout:
+    z, y, x = (-(-n // f) for n, f in zip(layout.shape, factor, strict=True))
+    chunk, shard = fit_chunks((z, y, x), layout.chunk_shape, layout.shard_shape)
+    return replace(layout, shape=(z, y, x), chunk_shape=chunk, shard_shape=shard)
+
+
+def _level(folder: Path, layout: Layout, level: int) -> BlockStore:
+    metadata = folder / str(level) / ("zarr.json" if layout.ome_zarr == "0.5" else ".zarray")
+    if metadata.exists():
+        return BlockStore(folder, layout, level=level)
+    return BlockStore.add_level(folder, layout, level)
+
+
+def _fill(
+    finer: BlockStore,
+    coarser: BlockStore,
+    ratio: Triple,
+    unit: Region,
+    channel: int,
+    timepoint: int,
+) -> None:
+    """Make one unit, reading what one of its chunks needs at a time."""
+    z, y, x = (along.stop - along.start for along in unit)
+    block = np.empty((z, y, x), coarser.layout.dtype)
+    for part in _parts(unit, coarser.layout.chunk_shape):
+        first, second, third = (
+            slice(along.start * r, min(along.stop * r, n))
+            for along, r, n in zip(part, ratio, finer.layout.shape, strict=True)
+        )
+        source = finer.read((first, second, third), channel, timepoint)
+        place = tuple(
+            slice(along.start - whole.start, along.stop - whole.start)
+            for along, whole in zip(part, unit, strict=True)
+        )
+        block[place] = block_mean(source, ratio)
+    coarser.write(unit, block, channel=channel, timepoint=timepoint)
+
+
+def _parts(region: Region, chunk: Triple) -> Iterator[Region]:
+    starts = (range(a.start, a.stop, n) for a, n in zip(region, chunk, strict=True))
+    for z, y, x in itertools.product(*starts):
+        yield (
+            slice(z, min(z + chunk[0], region[0].stop)),
+            slice(y, min(y + chunk[1], region[1].stop)),
+            slice(x, min(x + chunk[2], region[2].stop)),
+        )

@@ -1,0 +1,172 @@
+"""The options that every method's `predict` has, as frozen dataclasses whose fields are flags."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from vemctl.plugin import Triple, option
+
+INPUT, OUTPUT, TILING, COMPUTE, RUN = "Input", "Output", "Tiling", "Compute", "Run control"
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How the input is read."""
+
+    axes: str | None = option(
+        None,
+        panel=INPUT,
+        metavar="AXES",
+        help="Axes of the input, letters out of tczyx, where the file does not say.",
+    )
+    level: int = option(
+        0, panel=INPUT, min=0, help="Resolution level of an OME-Zarr pyramid; 0 is full resolution."
+    )
+    channel: str = option(
+        "all",
+        panel=INPUT,
+        metavar="N|all",
+        help="Channel to restore, counted from 0; all restores each on its own.",
+    )
+    timepoint: str = option(
+        "all",
+        panel=INPUT,
+        metavar="N|all",
+        help="Time point to restore, counted from 0; all restores each on its own.",
+    )
+    roi: str | None = option(
+        None,
+        panel=INPUT,
+        metavar="Z0:Z1,Y0:Y1,X0:X1",
+        help="Restore this region of interest only; an end may be left out.",
+    )
+    nan_to_num: bool = option(
+        False, panel=INPUT, help="Read NaN as 0 and infinities as the type's limits; else refused."
+    )
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """How the output is written."""
+
+    dtype: str | None = option(
+        None,
+        panel=OUTPUT,
+        metavar="DTYPE",
+        help="Stored type; integers are rounded and clipped. Default: the input's type.",
+    )
+    ome_zarr: Literal["0.5", "0.4"] = option(
+        "0.5", panel=OUTPUT, help="OME-Zarr version of *.zarr outputs."
+    )
+    chunk_shape: Triple | None = option(
+        None, panel=OUTPUT, metavar="Z,Y,X", help="Chunk of *.zarr outputs, in voxels."
+    )
+    shard_shape: Triple | None = option(
+        None,
+        panel=OUTPUT,
+        metavar="Z,Y,X",
+        help="Shard (one file) of *.zarr outputs, in voxels: a multiple of the chunk.",
+    )
+    tiff_format: Literal["ome", "imagej"] = option(
+        "ome", panel=OUTPUT, help="Kind of *.tif outputs: OME-BigTIFF or ImageJ hyperstack."
+    )
+    overwrite: bool = option(False, panel=OUTPUT, help="Replace an existing output when done.")
+
+
+@dataclass(frozen=True)
+class TilingOptions:
+    """How the volume is cut; the method has good defaults."""
+
+    tile: Triple | None = option(
+        None, panel=TILING, metavar="Z,Y,X", help="What one network call sees, in input voxels."
+    )
+    overlap: Triple | None = option(
+        None, panel=TILING, metavar="Z,Y,X", help="What neighbouring tiles share, in input voxels."
+    )
+    blend: Literal["crop", "linear", "bump", "mean"] | None = option(
+        None, panel=TILING, help="How overlapping tiles are joined."
+    )
+    batch: int | None = option(
+        None,
+        panel=TILING,
+        min=1,
+        short="-b",
+        help="Tiles per network call. Default: 1 on a CPU, on a GPU what fits its memory.",
+    )
+
+
+@dataclass(frozen=True)
+class ComputeOptions:
+    """On what the network runs."""
+
+    device: str = option(
+        "auto", panel=COMPUTE, metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = option(
+        "fp32", panel=COMPUTE, help="Arithmetic of the network; bf16 and fp16 are for GPUs."
+    )
+    block: Triple | None = option(
+        None,
+        panel=COMPUTE,
+        metavar="Z,Y,X",
+        help="Unit of work, in output voxels: whole shards. Default: what --memory allows.",
+    )
+    memory: str | None = option(
+        None,
+        panel=COMPUTE,
+        metavar="SIZE",
+        help="Budget of main memory for blocks, such as 2GiB. Default: a quarter of what is free, "
+        "at most 4GiB.",
+    )
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How the run behaves."""
+
+    resume: bool = option(False, panel=RUN, help="Continue an interrupted run of this output.")
+    as_original: bool = option(
+        False,
+        panel=RUN,
+        help="Reproduce the original program's output, its odd cases included.",
+    )
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """Everything that a prediction depends on.
+
+    Attributes
+    ----------
+    method : str
+    inputs : tuple of Path
+        One per input of the method.
+    output : Path
+    weights : str, optional
+        A file, a run folder, or a name of the catalogue.
+    method_options : object
+        An instance of the method's `predict_options`.
+    """
+
+    method: str
+    inputs: tuple[Path, ...]
+    output: Path
+    weights: str | None
+    method_options: Any
+    input: InputOptions = field(default_factory=InputOptions)
+    writing: OutputOptions = field(default_factory=OutputOptions)
+    tiling: TilingOptions = field(default_factory=TilingOptions)
+    compute: ComputeOptions = field(default_factory=ComputeOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+
+
+OPTION_GROUPS: dict[str, type[Any]] = {
+    "input": InputOptions,
+    "writing": OutputOptions,
+    "tiling": TilingOptions,
+    "compute": ComputeOptions,
+    "run": RunOptions,
+}
+"""Field of `PredictRequest` to the dataclass of its options, in the order of the help."""

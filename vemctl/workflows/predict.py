@@ -1,0 +1,321 @@
+"""Predict: open, plan, restore, write."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import platform
+import threading
+import time
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from vemctl import __version__, registry
+from vemctl.errors import Interrupted, OptionError, ResumeError, VemctlError
+from vemctl.events import (
+    Finished,
+    Listener,
+    Noted,
+    StageAdvanced,
+    StageFinished,
+    StageStarted,
+    ignore,
+)
+from vemctl.plugin import Method
+from vemctl.prediction import engine
+from vemctl.prediction.calls import Caller, seconds_per_tile
+from vemctl.prediction.ledger import Ledger
+from vemctl.volumes.block_store import BlockStore
+from vemctl.volumes.checks import partial_folder
+from vemctl.volumes.destination import Destination, check_output
+from vemctl.workflows.config import request_to_json
+from vemctl.workflows.options import ComputeOptions, OutputOptions, PredictRequest, RunOptions
+from vemctl.workflows.preparation import Prepared, identity, prepare
+from vemctl.workflows.sources import Sources, open_sources
+
+TIMED_TILES = 2
+LEDGER = "ledger.jsonl"
+
+
+@dataclass(frozen=True)
+class PredictResult:
+    """What a prediction did.
+
+    Attributes
+    ----------
+    output : Path
+    facts : dict
+        JSON types: the plan, seconds in all and in the network, what was resumed.
+    """
+
+    output: Path
+    facts: dict[str, Any]
+
+
+def plan_prediction(request: PredictRequest, listen: Listener = ignore) -> dict[str, Any]:
+    """Return the frozen plan of `request` as JSON types; writes nothing.
+
+    Two tiles are restored to estimate the time.
+
+    Raises
+    ------
+    VemctlError
+        Whatever would stop the run itself.
+    """
+    method = _method(request)
+    with open_sources(request.inputs, method.inputs, request.input) as sources:
+        _check_place(request, 0)
+        prepared = prepare(request, method, sources, listen)
+        plan = prepared.plan
+        per_tile = _time_tiles(request, prepared, sources)
+        return {
+            "method": method.name,
+            "inputs": [str(path) for path in request.inputs],
+            "output": str(request.output),
+            "weights": prepared.weights.name if prepared.weights else None,
+            "device": prepared.device,
+            "precision": request.compute.precision,
+            **plan.to_json(),
+            "seconds_per_tile": round(per_tile, 4),
+            "estimated_seconds": round(per_tile * plan.tiles_computed, 1),
+        }
+
+
+def predict(
+    request: PredictRequest, listen: Listener = ignore, stop: threading.Event | None = None
+) -> PredictResult:
+    """Carry `request` out.
+
+    Parameters
+    ----------
+    request : PredictRequest
+    listen : Listener
+    stop : threading.Event, optional
+        Set it to end the run; what is written can be resumed.
+
+    Raises
+    ------
+    VemctlError
+        Whatever the user can mend. The output is then absent, or what it was before.
+    Interrupted
+        `stop` was set.
+    """
+    began = time.monotonic()
+    method = _method(request)
+    if request.run.resume and _is_done(request):
+        listen(Noted(f"{request.output} is finished: nothing to resume"))
+        return PredictResult(request.output, {"resumed": True, "seconds": 0.0})
+    with open_sources(request.inputs, method.inputs, request.input) as sources:
+        _check_place(request, 0)
+        known = _known_statistics(request)
+        prepared = prepare(request, method, sources, listen, known_statistics=known)
+        _check_place(request, _needed_bytes(request, prepared), prepared)
+        facts = _run(request, method, prepared, sources, listen, stop or threading.Event())
+    seconds = time.monotonic() - began
+    listen(Finished(request.output, seconds))
+    return PredictResult(request.output, facts | {"seconds": round(seconds, 2)})
+
+
+def _method(request: PredictRequest) -> Method:
+    method = registry.get(request.method)
+    if len(request.inputs) != len(method.inputs):
+        raise OptionError(
+            f"{method.name} takes {len(method.inputs)} inputs ({', '.join(method.inputs)}), "
+            f"{len(request.inputs)} were given"
+        )
+    return method
+
+
+def _check_place(request: PredictRequest, needed: int, prepared: Prepared | None = None) -> None:
+    check_output(
+        request.output,
+        inputs=request.inputs,
+        overwrite=request.writing.overwrite,
+        resume=request.run.resume,
+        needed_bytes=needed,
+        layout=prepared.plan.layout if prepared else None,
+        tiff_format=request.writing.tiff_format,
+    )
+
+
+def _needed_bytes(request: PredictRequest, prepared: Prepared) -> int:
+    """Return the disk space without which a run cannot end: how well Zarr compresses is unknown."""
+    plan = prepared.plan
+    kept = plan.output_bytes if request.output.suffix != ".zarr" else 0
+    return kept + plan.output_bytes // 20
+
+
+def _is_done(request: PredictRequest) -> bool:
+    return request.output.exists() and not partial_folder(request.output).exists()
+
+
+def _known_statistics(request: PredictRequest) -> list[dict[str, float]] | None:
+    """Return what the run that is being resumed has measured, so that it need not be again."""
+    path = partial_folder(request.output) / LEDGER
+    if not request.run.resume or not path.exists():
+        return None
+    try:
+        with path.open() as file:
+            measured: list[dict[str, float]] = json.loads(file.readline())["identity"]["statistics"]
+    except (ValueError, KeyError, OSError):
+        return None  # `Ledger.reopen` says what is wrong with it
+    return measured
+
+
+def _time_tiles(request: PredictRequest, prepared: Prepared, sources: Sources) -> float:
+    plan = prepared.plan
+    block = next(plan.blocks())
+    one = plan.series[0]
+    index = next(plan.grid.touching(block))
+    region = plan.grid.contribution(index)
+    read = [
+        volume.read(plan.grid.source(region), channel=one.channel, timepoint=one.timepoint)
+        for volume in sources.volumes
+    ]
+    jobs = list(itertools.islice(engine.tile_jobs(plan, None, region, read), 1)) * TIMED_TILES
+    return seconds_per_tile(
+        prepared.restorer, prepared.device, request.compute.precision, plan.batch, jobs
+    )
+
+
+def _run(
+    request: PredictRequest,
+    method: Method,
+    prepared: Prepared,
+    sources: Sources,
+    listen: Listener,
+    stop: threading.Event,
+) -> dict[str, Any]:
+    plan = prepared.plan
+    recorded = request_to_json(recordable(request))
+    belongs = identity(request, prepared, sources, recorded)
+    destination, ledger, resumed = _begin(request, prepared, belongs)
+    if destination.finished:
+        destination.finish({}, lambda *_: None)
+        return {"resumed": True, "plan": plan.to_json()}
+    draft = _draft(destination, plan, resumed=resumed) if plan.output.stretch else None
+    caller = Caller(
+        prepared.restorer, prepared.device, request.compute.precision, plan.batch, listen
+    )
+    work = engine.Work(
+        plan, sources.volumes, caller, draft or destination.store, ledger, listen, stop
+    )
+    try:
+        if resumed:
+            torn = sum(
+                engine.verify(ledger, stage, store, listen)
+                for stage, store in (("final", destination.store), ("scratch", draft))
+                if store is not None
+            )
+            if torn:
+                listen(Noted(f"{torn} damaged units are restored again", "warning"))
+        engine.restore(work)
+        if draft:
+            engine.stretch(work, destination.store, listen)
+    except Interrupted as interrupted:
+        raise Interrupted(f"{interrupted}; --resume continues") from None
+    except VemctlError:
+        if not ledger.entries:
+            destination.discard()
+        raise
+    destination.finish(provenance(method, prepared, recorded), _Phases(listen))
+    return {
+        "resumed": resumed,
+        "network_seconds": round(caller.seconds, 2),
+        "batch": caller.batch,
+        "plan": plan.to_json(),
+    }
+
+
+def _begin(
+    request: PredictRequest, prepared: Prepared, belongs: dict[str, Any]
+) -> tuple[Destination, Ledger, bool]:
+    """Create the unfinished output with its ledger, or reopen both."""
+    partial = partial_folder(request.output)
+    if request.run.resume and partial.exists():
+        ledger = Ledger.reopen(partial / LEDGER, belongs)
+        destination = Destination.reopen(request.output, overwrite=request.writing.overwrite)
+        return destination, ledger, True
+    if partial.exists() and not request.writing.overwrite:
+        raise ResumeError(
+            f"{partial}: an unfinished run of this output; pass --resume to continue it, or "
+            f"--overwrite to start anew"
+        )
+    destination = Destination.create(
+        request.output,
+        prepared.plan.layout,
+        overwrite=request.writing.overwrite,
+        tiff_format=request.writing.tiff_format,
+    )
+    return destination, Ledger.create(partial / LEDGER, belongs), False
+
+
+def _draft(destination: Destination, plan: Any, *, resumed: bool) -> BlockStore:
+    """Return the float32 store of a result whose range is known only at its end."""
+    import numpy as np
+
+    folder = destination.partial / "scratch.zarr"
+    if resumed and folder.exists():
+        return BlockStore.open(folder)
+    return BlockStore.create(folder, replace(plan.layout, dtype=np.dtype(np.float32)))
+
+
+def recordable(request: PredictRequest) -> PredictRequest:
+    """Return `request` without what does not change the result: memory, blocks, run control."""
+    return replace(
+        request,
+        compute=replace(
+            request.compute, memory=ComputeOptions().memory, block=ComputeOptions().block
+        ),
+        writing=replace(request.writing, overwrite=OutputOptions().overwrite),
+        run=replace(request.run, resume=RunOptions().resume),
+    )
+
+
+def provenance(method: Method, prepared: Prepared, recorded: dict[str, Any]) -> dict[str, Any]:
+    """Return what an output says of how it was made; the same for the same result."""
+    footprint, weights = prepared.restorer.footprint, prepared.weights
+    return {
+        "vemctl": __version__,
+        "method": method.name,
+        "citation": method.citation,
+        "doi": method.doi,
+        "weights": {"name": weights.name, "sha256": weights.sha256} if weights else None,
+        "request": recorded,
+        "tiling": {
+            "tile": list(prepared.plan.grid.tile_shape),
+            "overlap": list(footprint.overlap),
+            "halo": list(footprint.halo),
+            "window": footprint.window,
+            "batch": prepared.plan.batch,
+        },
+        "statistics": prepared.statistics,
+        "device": prepared.device.partition(":")[0],
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "torch", "zarr")},
+        },
+    }
+
+
+class _Phases:
+    """Turns the phases of finishing an output into stages."""
+
+    def __init__(self, listen: Listener) -> None:
+        self._listen = listen
+        self._name = ""
+        self._done = 0
+        self._began = math.nan
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase != self._name:
+            self._name, self._done, self._began = phase, 0, time.monotonic()
+            self._listen(StageStarted(phase, total, "parts"))
+        if done > self._done:
+            self._listen(StageAdvanced(phase, done - self._done))
+            self._done = done
+        if done == total:
+            self._listen(StageFinished(phase, time.monotonic() - self._began))
