@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +9,6 @@ import typer
 
 from vemctl.cli.flags import DryRunFlag, JsonFlag, NoProgressFlag, QuietFlag, VerboseFlag, switch
 from vemctl.cli.running import carry_out
-from vemctl.errors import InputError
-from vemctl.workflows.config import request_from_json
 from vemctl.workflows.options import OUTPUT
 
 
@@ -36,23 +32,10 @@ def command(
     no_progress: NoProgressFlag = False,
 ) -> None:
     """Repeat the run that made an output: same inputs, weights and options."""
-    from vemctl.volumes.destination import read_provenance
+    from vemctl.workflows.rerun import recorded_request
 
-    if not made.exists():
-        raise InputError(f"{made}: no such file or folder, expected an output of vemctl predict")
-    form = (read_provenance(made) or {}).get("request")
-    if not isinstance(form, Mapping):
-        raise InputError(
-            f"{made} does not tell how it was made, expected an output of vemctl predict"
-        )
-    recorded = request_from_json(form, output or made, where=f"the provenance of {made}")
-    request = replace(
-        recorded,
-        writing=replace(recorded.writing, overwrite=overwrite),
-        run=replace(recorded.run, resume=False),
-    )
     carry_out(
-        request,
+        recorded_request(made, output, overwrite=overwrite),
         dry_run=dry_run,
         json=json,
         quiet=quiet,

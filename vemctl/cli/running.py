@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ from types import FrameType
 
 from vemctl.cli.progress import reporter
 from vemctl.cli.render import print_json, print_plan
-from vemctl.errors import VemctlError
+from vemctl.errors import Interrupted, VemctlError
 from vemctl.events import Listener, Noted
 from vemctl.workflows.options import PredictRequest
 
@@ -47,6 +48,8 @@ def carry_out(
             else:
                 with stop_by_signal(listen) as stop:
                     result = predict(request, listen, stop)
+    except Interrupted as stopped:
+        raise Interrupted(f"{stopped}{_continuation()}") from None
     except VemctlError:
         if verbose:
             traceback.print_exc(file=sys.stderr)
@@ -57,6 +60,15 @@ def carry_out(
         print_plan(plan)
     elif json:
         print_json({"output": str(result.output), **result.facts})
+
+
+def _continuation() -> str:
+    """Return how to continue the command that was typed, if it was `predict`."""
+    words = sys.argv[1:]
+    if words[:1] != ["predict"]:
+        return ""
+    command = ["vemctl", *words, *([] if "--resume" in words else ["--resume"])]
+    return f"; continue with: {shlex.join(command)}"
 
 
 @contextmanager

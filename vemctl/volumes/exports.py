@@ -17,7 +17,10 @@ from vemctl.volumes.mrc_header import make_mrc_header
 from vemctl.volumes.volume import Array
 
 SLAB_BYTES = 2**28
-"""Of planes read at once: a whole chunk's depth where that fits, fewer where planes are huge."""
+"""Of planes read at once, a whole chunk's depth where that fits; reading takes about twice that.
+
+Where planes are so large that fewer fit, each chunk is decoded once for every slab that cuts it.
+"""
 
 Progress = Callable[[str, int, int], None]
 
@@ -85,6 +88,7 @@ def _planes(store: BlockStore, order: str, progress: Progress) -> Iterator[Array
                     progress("export", done, total)
                     yield np.ascontiguousarray(block[z])
                     done += 1
+            del slabs, block  # before the next are read
     progress("export", total, total)
 
 

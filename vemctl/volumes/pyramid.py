@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from vemctl.volumes.volume import Array, Layout, Region, Triple, VoxelSize
 
 SMALLEST = 256
 """The coarsest level is no longer than this along any axis: it loads at once in a viewer."""
+MOST_THREADS = 4
+"""Units made at once; each holds a shard in memory."""
 
 
 def level_factors(shape: Triple, voxel_size: VoxelSize | None) -> list[Triple]:
@@ -94,7 +99,7 @@ def build_pyramid(store: BlockStore, progress: Callable[[str, int, int], None]) 
     store : BlockStore
         All of level 0 must be written.
     progress : callable
-        Called with ``"pyramid"``, units done, units in all.
+        Called with ``"pyramid"``, units done, units that were missing.
 
     Returns
     -------
@@ -113,22 +118,34 @@ def build_pyramid(store: BlockStore, progress: Callable[[str, int, int], None]) 
     levels = [store]
     for level, factor in enumerate(factors[1:], start=1):
         levels.append(_level(store.folder, _shrink(layout, factor), level))
-    work = [
-        (level, channel, timepoint, unit)
-        for level in range(1, len(levels))
+    work = [_missing_units(level) for level in levels]
+    total, done = sum(len(units) for units in work[1:]), 0
+    progress("pyramid", done, total)
+    for (finer, coarser), (before, after), units in zip(
+        itertools.pairwise(levels), itertools.pairwise(factors), work[1:], strict=True
+    ):
+        z, y, x = (b // a for a, b in zip(before, after, strict=True))
+        fill = partial(_fill, finer, coarser, (z, y, x))
+        pool = ThreadPoolExecutor(min(MOST_THREADS, os.cpu_count() or 1))
+        try:
+            for _ in pool.map(lambda unit, fill=fill: fill(*unit), units):
+                done += 1
+                progress("pyramid", done, total)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return factors
+
+
+def _missing_units(store: BlockStore) -> list[tuple[Region, int, int]]:
+    """List the units of all channels and time points that are not there yet."""
+    layout = store.layout
+    return [
+        (unit, channel, timepoint)
         for timepoint in range(layout.num_timepoints or 1)
         for channel in range(layout.num_channels or 1)
-        for unit in every_unit(levels[level])
+        for unit in every_unit(store)
+        if store.level and not store.unit_path(unit, channel, timepoint).exists()
     ]
-    for done, (level, channel, timepoint, unit) in enumerate(work):
-        progress("pyramid", done, len(work))
-        if levels[level].unit_path(unit, channel, timepoint).exists():
-            continue
-        ratio = tuple(b // a for a, b in zip(factors[level - 1], factors[level], strict=True))
-        z, y, x = ratio
-        _fill(levels[level - 1], levels[level], (z, y, x), unit, channel, timepoint)
-    progress("pyramid", len(work), len(work))
-    return factors
 
 
 def every_unit(store: BlockStore) -> list[Region]:

@@ -82,7 +82,7 @@ def open_array(folder: Path, layout: Layout) -> Any:
 
     _require(folder)
     store = DurableStore(folder, blosc=layout.ome_zarr == "0.4")
-    found = zarr.open_array(store, mode="r+", zarr_format=_zarr_format(layout))
+    found: Any = zarr.open_array(store, mode="r+", zarr_format=_zarr_format(layout))
     # `open_array` takes no such setting, and `with_config` is newer than the oldest zarr we allow
     return zarr.Array(
         zarr.AsyncArray(found.metadata, found.store_path, config={"write_empty_chunks": True})

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vemctl import __version__, registry
-from vemctl.errors import Interrupted, OptionError, ResumeError, VemctlError
+from vemctl.errors import OptionError, ResumeError, VemctlError
 from vemctl.events import (
     Finished,
     Listener,
@@ -215,8 +215,6 @@ def _run(
         engine.restore(work)
         if draft:
             engine.stretch(work, destination.store, listen)
-    except Interrupted as interrupted:
-        raise Interrupted(f"{interrupted}; --resume continues") from None
     except VemctlError:
         if not ledger.entries:
             destination.discard()

@@ -38,6 +38,18 @@ class Stopped(BaseException):
     """As if the process was killed."""
 
 
+def stopping(function, left):
+    """Let a function be called as often as `left` says, then stop."""
+
+    def step(*args, **kwargs):
+        if left[0] == 0:
+            raise Stopped
+        left[0] -= 1
+        return function(*args, **kwargs)
+
+    return step
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_swap_that_is_stopped_anywhere_loses_nothing(tmp_path: Path, name, monkeypatch):
     """Stopped before each of its steps, the old or the new volume is there, and resume finishes."""
@@ -53,21 +65,12 @@ def test_a_swap_that_is_stopped_anywhere_loses_nothing(tmp_path: Path, name, mon
         fill(going, new)
         left[0] = after
 
-        def stopping(function):
-            def step(*args, **kwargs):
-                if left[0] == 0:
-                    raise Stopped
-                left[0] -= 1
-                return function(*args, **kwargs)
-
-            return step
-
         with monkeypatch.context() as patch:
             for step in steps:
-                patch.setattr(module, step, stopping(getattr(module, step)))
-            patch.setattr(Path, "rename", stopping(Path.rename))
-            patch.setattr(Path, "replace", stopping(Path.replace))
-            patch.setattr(shutil, "rmtree", stopping(shutil.rmtree))
+                patch.setattr(module, step, stopping(getattr(module, step), left))
+            patch.setattr(Path, "rename", stopping(Path.rename, left))
+            patch.setattr(Path, "replace", stopping(Path.replace, left))
+            patch.setattr(shutil, "rmtree", stopping(shutil.rmtree, left))
             try:
                 going.finish({"run": 2}, ignore_progress)
             except Stopped:

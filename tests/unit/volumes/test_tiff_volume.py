@@ -148,7 +148,7 @@ def test_colours_are_channels_only_when_asked(tmp_path: Path):
     """A colour image is refused until the user says what the colours are."""
     colours = np.arange(50 * 60 * 3, dtype=np.uint8).reshape(50, 60, 3)
     tifffile.imwrite(tmp_path / "c.tif", colours, photometric="rgb")
-    with pytest.raises(InputError, match="colour image.*--axes yxc"):
+    with pytest.raises(InputError, match=r"colour image.*--axes yxc"):
         open_volume(tmp_path / "c.tif")
     volume = open_volume(tmp_path / "c.tif", axes="yxc")
     read = volume.read((slice(0, 1), slice(0, 50), slice(0, 60)), channel=2)

@@ -157,7 +157,7 @@ def test_levels_by_number_and_by_path(pyramid):
     assert by_number.voxel_size == by_path.voxel_size == (40.0, 16.0, 16.0)
     assert by_path.axes == "czyx"
     assert (by_path.level, by_path.num_levels) == (1, 2)
-    with pytest.raises(OptionError, match="--level 2: .*levels 0 to 1"):
+    with pytest.raises(OptionError, match=r"--level 2: .*levels 0 to 1"):
         open_volume(path, level=2)
 
 
@@ -202,7 +202,7 @@ def test_what_is_not_there_is_refused(tmp_path: Path, monkeypatch):
     (tmp_path / "scan.npy").write_bytes(b"")
     with pytest.raises(InputError, match=r"no such file.*Did you mean 'scan\.npy'"):
         open_volume(tmp_path / "scan.npz")
-    with pytest.raises(InputError, match="the folder .* does not exist"):
+    with pytest.raises(InputError, match=r"the folder .* does not exist"):
         open_volume(tmp_path / "a/b/c.tif")
     (tmp_path / "x.czi").write_bytes(b"x")
     with pytest.raises(InputError, match="CZI is not read: convert"):

@@ -1,0 +1,79 @@
+"""What the end-to-end tests share: real processes, real files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from parity import load_fixture
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def command(*words: object) -> list[str]:
+    """Return the command line of vemctl in a fresh process."""
+    return [sys.executable, "-m", "vemctl", *map(str, words)]
+
+
+@pytest.fixture
+def vemctl(tmp_path: Path) -> Run:
+    """Return a function that runs vemctl in a folder of its own."""
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(*words), cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Return a function that starts vemctl and does not wait for it."""
+
+    def begin(*words: object) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            command(*words),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return seeded weights in the layout of the published ones."""
+    state = load_fixture("denoise_tiled")[2]
+    path = tmp_path_factory.mktemp("weights") / "checkpoint.pth"
+    torch.save({"epoch": 3, "state_dict": state, "optimizer": {}, "best_psnr": 30.5}, path)
+    return path
+
+
+@pytest.fixture
+def noisy(tmp_path: Path) -> Path:
+    """Return a small 8-bit volume of noise."""
+    path = tmp_path / "noisy.npy"
+    np.save(path, np.random.default_rng(5).integers(0, 256, (10, 66, 66), dtype=np.uint8))
+    return path
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file below `folder` by its relative path."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

@@ -1,0 +1,112 @@
+"""Runs that are killed or stopped, and resumed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from e2e.conftest import Run, digests
+
+Start = Callable[..., subprocess.Popen[str]]
+CUT = (
+    *("--tile", "4,24,24", "--chunk-shape", "2,16,16", "--shard-shape", "2,32,32"),
+    *("--device", "cpu", "--no-progress"),
+)
+KILLS = 3
+
+
+def predict(noisy: Path, output: str, checkpoint: Path, *more: str) -> list[str]:
+    return ["predict", "denoise", str(noisy), output, "-w", str(checkpoint), *CUT, *more]
+
+
+def wait_for_units(ledger: Path, count: int, process: subprocess.Popen[str]) -> None:
+    """Wait until the ledger notes more than `count` units, or the process ends."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if ledger.exists() and ledger.read_text().count("\n") > count + 1:
+            return
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_gives_the_same_bytes(
+    vemctl: Run, start: Start, noisy: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """kill -9 at random moments, resumed with other block sizes: the store is byte-identical."""
+    whole = vemctl(*predict(noisy, "whole.zarr", checkpoint, "--block", "4,64,64"))
+    assert whole.returncode == 0, whole.stderr
+    moments = random.Random(0)
+    ledger = tmp_path / "killed.zarr.partial" / "ledger.jsonl"
+    blocks = ("2,32,32", "4,32,32", "2,64,32")
+    for i in range(KILLS):
+        resume = ["--resume"] if i else []
+        words = predict(noisy, "killed.zarr", checkpoint, "--block", blocks[i], *resume)
+        before = ledger.read_text().count("\n") if ledger.exists() else 0
+        process = start(*words)
+        wait_for_units(ledger, before, process)
+        time.sleep(moments.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not (tmp_path / "killed.zarr").exists()
+    done = vemctl(*predict(noisy, "killed.zarr", checkpoint, "--resume"))
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "killed.zarr.partial").exists()
+    one, other = digests(tmp_path / "whole.zarr"), digests(tmp_path / "killed.zarr")
+    names = {"zarr.json"}  # the image is called after its file
+    assert {k: v for k, v in one.items() if k not in names} == {
+        k: v for k, v in other.items() if k not in names
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_how_to_continue(
+    number: int, vemctl: Run, start: Start, noisy: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C and SIGTERM end with 130, keep what is written and print the command to continue."""
+    process = start(*predict(noisy, "out.zarr", checkpoint, "--block", "2,32,32"))
+    wait_for_units(tmp_path / "out.zarr.partial" / "ledger.jsonl", 1, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "continue with: vemctl predict denoise" in errors
+    assert "--resume" in errors
+    assert not (tmp_path / "out.zarr").exists()
+    assert (tmp_path / "out.zarr.partial").is_dir()
+
+    again = vemctl(*predict(noisy, "out.zarr", checkpoint))
+    assert again.returncode == 2
+    assert "--resume" in again.stderr
+    other = vemctl(*predict(noisy, "out.zarr", checkpoint, "--round", "--resume"))
+    assert other.returncode == 2
+    assert "round was False, now True" in other.stderr
+
+
+@pytest.mark.slow
+def test_a_torn_unit_is_restored_again(
+    vemctl: Run, start: Start, noisy: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """A unit that the ledger notes and the disk lost is found on resuming, and mended."""
+    process = start(*predict(noisy, "out.zarr", checkpoint, "--block", "2,32,32"))
+    wait_for_units(tmp_path / "out.zarr.partial" / "ledger.jsonl", 2, process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    units = sorted((tmp_path / "out.zarr.partial" / "volume.zarr" / "0" / "c").rglob("*"))
+    torn = next(path for path in units if path.is_file())
+    torn.write_bytes(torn.read_bytes()[:-7])
+    done = vemctl(*predict(noisy, "out.zarr", checkpoint, "--resume"))
+    assert done.returncode == 0, done.stderr
+    assert "1 damaged units are restored again" in done.stderr
+    whole = vemctl(*predict(noisy, "whole.npy", checkpoint))
+    assert whole.returncode == 0, whole.stderr
+    from vemctl.volumes.open import open_volume
+
+    volume = open_volume(tmp_path / "out.zarr")
+    made = volume.read((slice(0, 10), slice(0, 66), slice(0, 66)))
+    np.testing.assert_array_equal(made, np.load(tmp_path / "whole.npy"))

@@ -1,0 +1,53 @@
+"""Rerun: the request that made an output, to be carried out again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from vemctl import registry, weights
+from vemctl.errors import InputError, WeightsError
+from vemctl.volumes.destination import read_provenance
+from vemctl.workflows.config import request_from_json
+from vemctl.workflows.options import PredictRequest
+
+
+def recorded_request(made: Path, output: Path | None, *, overwrite: bool) -> PredictRequest:
+    """Return the request that made the output `made`.
+
+    Parameters
+    ----------
+    made : Path
+    output : Path, optional
+        Where the repetition goes; None for `made` itself.
+    overwrite : bool
+
+    Raises
+    ------
+    InputError
+        `made` is missing or does not tell how it was made.
+    WeightsError
+        The weights of that name or path are others by now.
+    """
+    if not made.exists():
+        raise InputError(f"{made}: no such file or folder, expected an output of vemctl predict")
+    provenance = read_provenance(made) or {}
+    form = provenance.get("request")
+    if not isinstance(form, Mapping):
+        raise InputError(
+            f"{made} does not tell how it was made, expected an output of vemctl predict"
+        )
+    recorded = request_from_json(form, output or made, where=f"the provenance of {made}")
+    used = provenance.get("weights")
+    found = weights.resolve(recorded.weights, registry.get(recorded.method))
+    if found and isinstance(used, Mapping) and found.sha256 != used.get("sha256"):
+        raise WeightsError(
+            f"{found.path}: SHA-256 {found.sha256}, but {made} was made with weights of SHA-256 "
+            f"{used.get('sha256')}; put those back, or use vemctl predict"
+        )
+    return replace(
+        recorded,
+        writing=replace(recorded.writing, overwrite=overwrite),
+        run=replace(recorded.run, resume=False),
+    )
