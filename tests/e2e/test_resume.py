@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from e2e.conftest import Run, digests
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -38,7 +39,7 @@ def wait_for_units(ledger: Path, count: int, process: subprocess.Popen[str]) -> 
 def test_killed_and_resumed_gives_the_same_bytes(
     vemctl: Run, start: Start, noisy: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    """kill -9 at random moments, resumed with other block sizes: the store is byte-identical."""
+    """Kill -9 at random moments, resumed with other block sizes: the store is byte-identical."""
     whole = vemctl(*predict(noisy, "whole.zarr", checkpoint, "--block", "4,64,64"))
     assert whole.returncode == 0, whole.stderr
     moments = random.Random(0)

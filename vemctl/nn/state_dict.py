@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,12 +112,15 @@ def _read_torch(path: Path) -> Any:
     import torch
 
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd pickles, which are refused below
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        first = str(error).strip().splitlines()[0]
+        named = re.search(r"GLOBAL (\S+)", str(error))
         raise WeightsError(
-            f"{path}: refused, the file holds more than tensors and plain values, which could "
-            f"run code ({first[:120]}); expected a state dict: save the weights alone"
+            f"{path}: refused, the file holds more than tensors and plain values"
+            f"{f' ({named[1]})' if named else ''}, which could run code; expected a state dict: "
+            f"save the weights alone"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vemctl.errors import ResumeError
+from vemctl.volumes.durable import output_errors, sync_file, write_whole
 
 VERSION = 1
 
@@ -66,8 +66,8 @@ class Ledger:
         """Begin a ledger at `path`."""
         ledger = cls(path, identity)
         head = {"ledger": VERSION, "identity": ledger._identity}
-        path.write_text(json.dumps(head) + "\n")
-        ledger._sync()
+        with output_errors(path):
+            write_whole(path, (json.dumps(head) + "\n").encode())
         return ledger
 
     @classmethod
@@ -97,7 +97,8 @@ class Ledger:
                 f"{'; '.join(changed)}. Use the same, or --overwrite to start anew"
             )
         # A line cut short by a kill is no entry.
-        path.write_text("\n".join([head, *rows]) + "\n")
+        with output_errors(path):
+            write_whole(path, ("\n".join([head, *rows]) + "\n").encode())
         for row in rows:
             facts = json.loads(row)
             facts["start"], facts["stop"] = tuple(facts["start"]), tuple(facts["stop"])
@@ -108,9 +109,10 @@ class Ledger:
     def commit(self, entries: Iterable[Entry]) -> None:
         """Note units whose files are on disk; returns when the note is on disk too."""
         entries = list(entries)
-        with self._path.open("a") as file:
-            file.writelines(json.dumps(entry.__dict__) + "\n" for entry in entries)
-        self._sync()
+        with output_errors(self._path):
+            with self._path.open("a") as file:
+                file.writelines(json.dumps(entry.__dict__) + "\n" for entry in entries)
+            sync_file(self._path)
         self.entries.update((entry.key, entry) for entry in entries)
 
     def forget(self, torn: Iterable[Entry]) -> None:
@@ -119,14 +121,8 @@ class Ledger:
             del self.entries[entry.key]
         head = {"ledger": VERSION, "identity": self._identity}
         lines = [json.dumps(head), *(json.dumps(e.__dict__) for e in self.entries.values())]
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text("\n".join(lines) + "\n")
-        temporary.replace(self._path)
-        self._sync()
-
-    def _sync(self) -> None:
-        with self._path.open("rb") as file:
-            os.fsync(file.fileno())
+        with output_errors(self._path):
+            write_whole(self._path, ("\n".join(lines) + "\n").encode())
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import platform
+import shutil
 import threading
 import time
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vemctl import __version__, registry
-from vemctl.errors import OptionError, ResumeError, VemctlError
+from vemctl.errors import OptionError, OutputError, ResumeError, VemctlError
 from vemctl.events import (
     Finished,
     Listener,
@@ -192,7 +193,13 @@ def _run(
     plan = prepared.plan
     recorded = request_to_json(recordable(request))
     belongs = identity(request, prepared, sources, recorded)
-    destination, ledger, resumed = _begin(request, prepared, belongs)
+    existed = partial_folder(request.output).exists()
+    try:
+        destination, ledger, resumed = _begin(request, prepared, belongs)
+    except OutputError:
+        if not existed:
+            shutil.rmtree(partial_folder(request.output), ignore_errors=True)
+        raise
     if destination.finished:
         destination.finish({}, lambda *_: None)
         return {"resumed": True, "plan": plan.to_json()}

@@ -1,6 +1,5 @@
 """The grouped shift network against reference outputs of the published one, and its own options."""
 
-
 from __future__ import annotations
 
 import pytest

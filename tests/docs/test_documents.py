@@ -1,0 +1,252 @@
+"""What the documents say is so: code, commands, links, and the words of the glossary."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import typer
+
+from vemctl import registry
+from vemctl.__main__ import main
+from vemctl.cli.app import app
+from vemctl.plugin import Footprint
+from vemctl.tiles.grid import axis_grid
+
+ROOT = Path(__file__).parents[2]
+SAMPLE = ROOT / "tests" / "assets" / "vemctl-echo"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+TUTORIAL = ROOT / "docs" / "writing-a-method.md"
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+QUOTED = re.compile(r"<!-- from (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RUNS = re.compile(r"<!-- runs -->\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
+TERM = re.compile(r"^- \*\*(.+?)\*\*: (.+)$", re.MULTILINE)
+
+
+def relative(path: Path) -> str:
+    """Return the name of a document for the report."""
+    return str(path.relative_to(ROOT))
+
+
+def without_code(text: str) -> str:
+    """Return Markdown without its code."""
+    return re.sub(r"`[^`]*`|^ {4}.*$", "", FENCE.sub("", text), flags=re.MULTILINE)
+
+
+def quotations() -> list[tuple[str, str, str]]:
+    """Return document, file and text of every marked block of code."""
+    return [
+        (relative(document), source, block)
+        for document in DOCUMENTS
+        for source, block in QUOTED.findall(document.read_text(encoding="utf-8"))
+    ]
+
+
+@pytest.fixture
+def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make the sample look installed in this process."""
+    project = tomllib.loads((SAMPLE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    facts = tmp_path / "site" / "vemctl_echo-0.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: vemctl-echo\nVersion: 0\n")
+    points = project["entry-points"][registry.GROUP]
+    lines = [f"[{registry.GROUP}]", *(f"{name} = {value}" for name, value in points.items())]
+    (facts / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    monkeypatch.syspath_prepend(str(SAMPLE))
+    monkeypatch.syspath_prepend(str(facts.parent))
+    registry.method_entry_points.cache_clear()
+    yield
+    registry.method_entry_points.cache_clear()
+
+
+# ------------------------------------------------------------------------------------ code
+
+
+@pytest.mark.parametrize(("document", "source", "block"), quotations())
+def test_quoted_code_occurs_in_its_file(document, source, block):
+    """A block that names a file is found there, word for word."""
+    assert block in (ROOT / source).read_text(encoding="utf-8"), f"{document} quotes {source}"
+
+
+def test_the_tutorial_shows_the_whole_sample():
+    """Whoever types the blocks has the sample: no line of it is left out, none is unmarked."""
+    text = TUTORIAL.read_text(encoding="utf-8")
+    for path in (SAMPLE / "pyproject.toml", *sorted(SAMPLE.glob("vemctl_echo/*.py"))):
+        blocks = [block for source, block in QUOTED.findall(text) if source == relative(path)]
+        shown = [line for line in "".join(blocks).splitlines() if line]
+        assert shown == [line for line in path.read_text(encoding="utf-8").splitlines() if line]
+    marked = len(QUOTED.findall(text)) + len(RUNS.findall(text))
+    assert marked == sum(language in {"python", "toml"} for language, _ in FENCE.findall(text))
+
+
+@pytest.mark.parametrize("block", RUNS.findall(TUTORIAL.read_text(encoding="utf-8")))
+def test_code_of_no_file_runs(block):
+    """A block that is not quoted is run as it stands."""
+    exec(compile(block, TUTORIAL.name, "exec"), {})
+
+
+def test_the_drawing_of_the_tiles_is_that_of_the_grid():
+    """Tiles, halos and what crop keeps stand in the tutorial where the grid puts them."""
+    text = TUTORIAL.read_text(encoding="utf-8")
+    size, tile, halo, overlap = map(
+        int, re.search(r"size (\d+), tile (\d+), halo (\d+), overlap (\d+)", text).groups()
+    )
+    footprint = Footprint((tile, 1, 1), overlap=(overlap, 0, 0), halo=(halo, 0, 0))
+    axis = axis_grid(size, 0, footprint)
+    drawn = [f"{'volume':11}{'=' * size}"]
+    for k in range(axis.num_tiles):
+        dots = "." * halo
+        drawn.append(f"{f'tile {k}':{11 - halo + axis.start(k)}}{dots}{str(k) * axis.core}{dots}")
+    kept = [str(k) * (np.ptp(axis.owned_range(k))) for k in range(axis.num_tiles)]
+    drawn.append(f"{'crop':11}{''.join(kept)}")
+    assert "\n".join(drawn) in text
+
+
+# -------------------------------------------------------------------------------- commands
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Yield document and command, of every line of code that begins with vemctl."""
+    for document in DOCUMENTS:
+        fenced = False
+        for line in document.read_text(encoding="utf-8").splitlines():
+            fenced ^= line.lstrip().startswith("```")
+            if not fenced and not line.startswith(" " * 4):
+                continue
+            for part in line.split(" && "):
+                if part.strip().startswith("vemctl ") and "[OPTIONS]" not in part:
+                    yield relative(document), part.strip()
+
+
+def mentioned() -> Iterator[tuple[str, str]]:
+    """Yield document and command, of every command in running text; it may be cut short."""
+    for document in DOCUMENTS:
+        if document.name == "CHANGELOG.md":
+            continue  # speaks of what was
+        text = FENCE.sub("", document.read_text(encoding="utf-8"))
+        for span in re.findall(r"`(vemctl\s[^`]*)`", text):
+            if "[OPTIONS]" not in span:
+                yield relative(document), " ".join(span.split())
+
+
+def find(words: list[str]) -> tuple[Any, Any, list[str]]:
+    """Return the command that `words` name, the context of its group, and its arguments."""
+    command, context, rest = typer.main.get_command(app), None, words
+    name = "vemctl"
+    while hasattr(command, "resolve_command"):
+        context = command.make_context(name, [], parent=context, resilient_parsing=True)
+        if not rest or rest[0].startswith("-") or rest[0].isupper():
+            break
+        name, rest = rest[0], rest[1:]
+        assert name in command.list_commands(context), f"no command {name}"
+        command = command.resolve_command(context, [name])[1]
+    return command, context, rest
+
+
+def flags(command: Any, context: Any) -> set[str]:
+    """Return all spellings of the flags of a command."""
+    parameters = command.get_params(command.make_context("", [], context, resilient_parsing=True))
+    return {flag for each in parameters for flag in (*each.opts, *each.secondary_opts)}
+
+
+@pytest.mark.parametrize(("document", "line"), sorted(set(documented())))
+def test_a_documented_command_parses(echo, document, line):
+    """Command, arguments, flags and their values are such as the program takes."""
+    command, context, rest = find(shlex.split(line, comments=True)[1:])
+    known = flags(command, context)
+    assert not {word for word in rest if re.match(r"--?[a-z]", word)} - known
+    if not {"--help", "-h"} & set(rest):
+        command.make_context("", rest, parent=context)
+
+
+@pytest.mark.parametrize(("document", "line"), sorted(set(mentioned())))
+def test_a_command_in_running_text_exists(echo, document, line):
+    """Its words name a command, and its flags are flags of that command."""
+    command, context, rest = find(shlex.split(line)[1:])
+    used = {word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
+    assert not used - flags(command, context)
+
+
+def test_documented_errors_are_those_of_the_program(echo, tmp_path, monkeypatch, capsys):
+    """A command after a prompt says what the line below it says."""
+    monkeypatch.chdir(tmp_path)
+    tifffile.imwrite("in.tif", np.zeros((4, 8, 8), np.uint8), photometric="minisblack")
+    text = "\n".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    dialogues = re.findall(r"^ *\$ vemctl (.*)\n *(error: .*)$", text, re.MULTILINE)
+    assert dialogues
+    for line, error in dialogues:
+        assert main(shlex.split(line)) == 2
+        assert capsys.readouterr().err.strip() == error
+
+
+# ------------------------------------------------------------------------- links and lists
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=relative)
+def test_links_within_the_project_resolve(document):
+    """A relative link leads to a file, and its fragment to a heading there."""
+    for link in LINK.findall(without_code(document.read_text(encoding="utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        name, _, fragment = link.partition("#")
+        target = (document.parent / name).resolve() if name else document
+        assert target.exists(), link
+        assert target.is_relative_to(ROOT), link
+        if fragment:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", each).lower().replace(" ", "-") for each in headings]
+            assert fragment in slugs, link
+
+
+def test_the_changelog_has_a_place_for_what_is_not_released():
+    """Its first section is Unreleased."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE)[0] == "[Unreleased]"
+
+
+def test_every_method_has_its_page_and_every_page_its_method():
+    """The methods that the distribution declares are those of docs/methods and of the README."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    methods = set(project["entry-points"][registry.GROUP])
+    pages = {path.stem: path for path in (ROOT / "docs" / "methods").glob("*.md")}
+    assert set(pages) == methods
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name, path in pages.items():
+        assert path.read_text(encoding="utf-8").startswith(f"# {name}\n")
+        assert f"({relative(path)})" in readme
+
+
+def test_every_flag_of_a_method_is_on_its_page():
+    """Nothing that a method alone can do is left untold."""
+    for path in (ROOT / "docs" / "methods").glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        for name in registry.get(path.stem).predict_options.__dataclass_fields__:
+            assert f"`--{name.replace('_', '-')}" in text
+
+
+def test_the_glossary_is_sorted_and_tells_each_word_once():
+    """Entries stand in the order of the alphabet and are one sentence."""
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    terms = TERM.findall(text)
+    words = [word.casefold() for word, _ in terms]
+    assert len(words) == text.count("\n- ")
+    assert words == sorted(set(words))
+    for word, definition in terms:
+        assert re.fullmatch(r"[A-Z][^.]*(\.\w[^.]*)*\.", definition), word
+
+
+def test_the_glossary_has_the_words_of_the_contract():
+    """What an author reads in the contract is explained."""
+    text = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+    words = {word for word, _ in TERM.findall(text)}
+    contract = {"footprint", "place", "request", "restorer", "weights", "method", "statistic"}
+    geometry = set(Footprint.__dataclass_fields__) - {"multiple_of", "bump_sigma", "fit"}
+    assert contract | geometry <= words
