@@ -7,7 +7,6 @@ microscopy by the authors of the published weights).
 Shapes in comments: ``n`` blocks of ``d`` slices of ``h`` x ``w`` pixels; ``N`` is ``n * d``.
 """
 
-
 from __future__ import annotations
 
 from typing import Literal

@@ -12,7 +12,6 @@ Sub-module names are the keys of the published checkpoints.
 Shapes in comments: ``n`` blocks of ``d`` slices of ``h`` x ``w`` pixels; ``N`` is ``n * d``.
 """
 
-
 from __future__ import annotations
 
 import torch

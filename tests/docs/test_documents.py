@@ -23,6 +23,9 @@ from vemctl.tiles.grid import axis_grid
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "assets" / "vemctl-echo"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+CURRENT = [  # the others speak of what was, or might have been
+    path for path in DOCUMENTS if path.stem != "CHANGELOG" and path.parent.name != "decisions"
+]
 TUTORIAL = ROOT / "docs" / "writing-a-method.md"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 QUOTED = re.compile(r"<!-- from (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -39,6 +42,11 @@ def relative(path: Path) -> str:
 def without_code(text: str) -> str:
     """Return Markdown without its code."""
     return re.sub(r"`[^`]*`|^ {4}.*$", "", FENCE.sub("", text), flags=re.MULTILINE)
+
+
+def pages() -> dict[str, Path]:
+    """Return the pages of the methods by the methods' names."""
+    return {path.stem: path for path in sorted((ROOT / "docs" / "methods").glob("*.md"))}
 
 
 def quotations() -> list[tuple[str, str, str]]:
@@ -128,9 +136,7 @@ def documented() -> Iterator[tuple[str, str]]:
 
 def mentioned() -> Iterator[tuple[str, str]]:
     """Yield document and command, of every command in running text; it may be cut short."""
-    for document in DOCUMENTS:
-        if document.name == "CHANGELOG.md":
-            continue  # speaks of what was
+    for document in CURRENT:
         text = FENCE.sub("", document.read_text(encoding="utf-8"))
         for span in re.findall(r"`(vemctl\s[^`]*)`", text):
             if "[OPTIONS]" not in span:
@@ -175,6 +181,24 @@ def test_a_command_in_running_text_exists(echo, document, line):
     assert not used - flags(command, context)
 
 
+def every_flag() -> set[str]:
+    """Return all spellings of the flags of all commands, and of the methods that are ours."""
+    root, context, _ = find([])
+    commands = [[name] for name in root.list_commands(context) if name != "predict"]
+    commands += [["predict", name] for name in (*pages(), "echo")]
+    return flags(root, None) | {flag for words in commands for flag in flags(*find(words)[:2])}
+
+
+@pytest.mark.parametrize("document", CURRENT, ids=relative)
+def test_a_flag_in_running_text_exists(echo, document):
+    """On the page of a method it is a flag of that method, elsewhere one of any command."""
+    known = every_flag()
+    if document.parent.name == "methods":
+        known = flags(*find(["predict", document.stem])[:2])
+    text = FENCE.sub("", document.read_text(encoding="utf-8"))
+    assert set(re.findall(r"`(--[\w-]+)[^`]*`", text)) <= known
+
+
 def test_documented_errors_are_those_of_the_program(echo, tmp_path, monkeypatch, capsys):
     """A command after a prompt says what the line below it says."""
     monkeypatch.chdir(tmp_path)
@@ -216,19 +240,18 @@ def test_every_method_has_its_page_and_every_page_its_method():
     """The methods that the distribution declares are those of docs/methods and of the README."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     methods = set(project["entry-points"][registry.GROUP])
-    pages = {path.stem: path for path in (ROOT / "docs" / "methods").glob("*.md")}
-    assert set(pages) == methods
+    assert set(pages()) == methods
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name, path in pages.items():
+    for name, path in pages().items():
         assert path.read_text(encoding="utf-8").startswith(f"# {name}\n")
         assert f"({relative(path)})" in readme
 
 
 def test_every_flag_of_a_method_is_on_its_page():
     """Nothing that a method alone can do is left untold."""
-    for path in (ROOT / "docs" / "methods").glob("*.md"):
+    for method, path in pages().items():
         text = path.read_text(encoding="utf-8")
-        for name in registry.get(path.stem).predict_options.__dataclass_fields__:
+        for name in registry.get(method).predict_options.__dataclass_fields__:
             assert f"`--{name.replace('_', '-')}" in text
 
 

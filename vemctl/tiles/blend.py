@@ -114,6 +114,10 @@ class Block:
         if self._values is not None:
             return self._values
         assert self._sum is not None
-        # A window whose outermost weights underflow leaves 0/0 there, which becomes 0.
-        np.divide(self._sum, self._weight, out=self._sum, where=self._weight > 0)
-        return to_dtype(self._sum, self._dtype, self._output)
+        stored = np.empty(self._sum.shape, self._dtype)
+        # Plane by plane, so that no second block of floats is needed.
+        for plane, total, weight in zip(stored, self._sum, self._weight, strict=True):
+            # A window whose outermost weights underflow leaves 0/0 there, which becomes 0.
+            np.divide(total, weight, out=total, where=weight > 0)
+            plane[...] = to_dtype(total, self._dtype, self._output)
+        return stored

@@ -10,6 +10,8 @@ from vemctl.tiles.grid import AxisGrid, TileGrid
 
 CHUNKS_IN_FLIGHT = 10
 """Chunks that a reader decodes at the same time."""
+SLACK_BYTES = 64 * 2**20
+"""What allocators and the threads that read and write keep for themselves."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class BlockMemory:
     @property
     def total(self) -> int:
         """Bytes in all."""
-        return self.reading + self.blending + self.writing + self.tiles
+        return self.reading + self.blending + self.writing + self.tiles + SLACK_BYTES
 
 
 def block_memory(

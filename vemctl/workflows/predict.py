@@ -27,6 +27,7 @@ from vemctl.events import (
 )
 from vemctl.plugin import Method
 from vemctl.prediction import engine
+from vemctl.prediction.allocator import share_arenas
 from vemctl.prediction.calls import Caller, seconds_per_tile
 from vemctl.prediction.ledger import Ledger
 from vemctl.volumes.block_store import BlockStore
@@ -105,6 +106,7 @@ def predict(
         `stop` was set.
     """
     began = time.monotonic()
+    share_arenas()
     method = _method(request)
     if request.run.resume and _is_done(request):
         listen(Noted(f"{request.output} is finished: nothing to resume"))
