@@ -42,6 +42,7 @@ class Copy(Method):
 
     name = "copy"
     summary = "Return the input."
+    takes_weights = False
 
     def __init__(self, window: str) -> None:
         self.window = window

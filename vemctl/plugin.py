@@ -2,7 +2,8 @@
 
 A method is a distribution with an entry point in the group ``vemctl.methods`` that names a
 `Method` object. Its module must not import torch: the command line loads it to show help.
-The `Restorer` that it makes may import what it likes. `docs/writing-a-method.md` is the tutorial.
+The `Restorer` that it makes may import what it likes. Authors may also use `vemctl.errors`,
+`vemctl.events`, `vemctl.tiles` and `vemctl.nn`. `docs/writing-a-method.md` is the tutorial.
 
 At run time this module needs nothing but the standard library.
 """
@@ -66,6 +67,11 @@ def option(
         "short": short,
     }
     return field(default=default, metadata={k: v for k, v in facts.items() if v is not None})
+
+
+def percentile(percent: float) -> str:
+    """Return the name of the statistic that `percent` (0 to 100) of the voxels do not exceed."""
+    return f"percentile:{percent}"
 
 
 @dataclass(frozen=True)
@@ -136,6 +142,11 @@ class Tiling:
     overlap: Triple | None = None
     window: WindowName | None = None
 
+    def applied_to(self, footprint: Footprint) -> Footprint:
+        """Return `footprint` with what the user wants otherwise."""
+        wishes = {name: wish for name, wish in vars(self).items() if wish is not None}
+        return dataclasses.replace(footprint, **wishes)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -186,9 +197,9 @@ class Footprint:
         Output voxels per input voxel; an axis' output size is rounded down.
     window : {"crop", "linear", "bump", "mean"}
         crop: the later tile wins after half the overlap was cut; linear: a ramp over the
-        overlap; bump: a Gaussian of standard deviation `bump_sigma`; mean: equal weights.
+        overlap; bump: a Gaussian over the core; mean: equal weights.
     bump_sigma : float
-        In half tile lengths.
+        In half core lengths.
     padding : {"reflect", "edge", "zero", "clip"}
         How voxels beyond the volume are made; "clip" gives the restorer a shorter tile.
     fit : bool
@@ -258,8 +269,13 @@ class Restorer(Protocol):
     output : Output
     """
 
-    footprint: Footprint
-    output: Output
+    @property
+    def footprint(self) -> Footprint:
+        """The geometry of a call."""
+
+    @property
+    def output(self) -> Output:
+        """How results are stored."""
 
     def __call__(self, tiles: Sequence[torch.Tensor], places: Sequence[Place]) -> torch.Tensor:
         """Restore a batch of tiles.
@@ -296,6 +312,10 @@ class Method(ABC):
         Names of the volumes that a prediction takes.
     weights : sequence of Weights
         The published files.
+    takes_weights : bool
+        Whether the method has a network whose weights are given by ``-w``.
+    has_original : bool
+        Whether there is a published program whose output ``--as-original`` reproduces.
     predict_options : type
         A frozen dataclass whose fields are made by `option`.
     """
@@ -306,13 +326,15 @@ class Method(ABC):
     doi: str = ""
     inputs: Sequence[str] = ("input",)
     weights: Sequence[Weights] = ()
+    takes_weights: bool = True
+    has_original: bool = True
     predict_options: type[Any] = NoOptions
 
     def statistics(self, options: Any, *, as_original: bool) -> Sequence[str]:  # noqa: ARG002
         """Return the whole-volume statistics that `restorer` needs of every input.
 
-        Known names are ``"min"``, ``"max"``, ``"mean"``, ``"std"`` and ``"percentile:P"``;
-        they are streamed once before the restorer is made.
+        Known names are ``"min"``, ``"max"``, ``"mean"``, ``"std"`` and what `percentile`
+        returns; they are streamed once before the restorer is made.
         """
         return ()
 
@@ -323,7 +345,7 @@ class Method(ABC):
         Parameters
         ----------
         weights : Path, optional
-            A verified file; None where the method has no weights at all.
+            A verified file; None exactly where the method takes none.
         options : object
             An instance of `predict_options`.
         request : Request

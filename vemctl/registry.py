@@ -80,6 +80,11 @@ def get(name: str) -> Method:
             f"method {name!r} (from {distribution_of(point)}): {point.value} is a "
             f"{type(method).__name__}, expected a vemctl.plugin.Method object"
         )
+    if method.name != name:
+        raise MethodError(
+            f"method {name!r} (from {distribution_of(point)}) calls itself {method.name!r}: "
+            f"expected one name; its author must mend it"
+        )
     return method
 
 

@@ -41,7 +41,7 @@ def resolve(asked: str | None, method: Method) -> Resolved | None:
     Returns
     -------
     Resolved, optional
-        None where the method has no weights and none were given.
+        None where the method takes no weights.
 
     Raises
     ------
@@ -49,12 +49,13 @@ def resolve(asked: str | None, method: Method) -> Resolved | None:
         Nothing of that name; none was given; or the file's digest is not the declared one.
     """
     catalogue = {weights.name: weights for weights in method.weights}
+    if not method.takes_weights:
+        if asked is not None:
+            raise WeightsError(f"{asked}: {method.name} takes no weights; leave out --weights")
+        return None
     if asked is None:
-        if not catalogue:
-            return None
-        raise WeightsError(
-            f"{method.name} needs weights: pass -w FILE, or a name: {', '.join(catalogue)}"
-        )
+        names = f", or a name: {', '.join(catalogue)}" if catalogue else ""
+        raise WeightsError(f"{method.name} needs weights: pass -w FILE{names}")
     if asked in catalogue:
         return _packaged(catalogue[asked])
     path = Path(asked)
@@ -79,12 +80,12 @@ def _packaged(weights: Weights) -> Resolved:
     path = Path(str(files(package) / name))
     if not path.is_file():
         raise WeightsError(
-            f"{weights.name}: {name} is missing from package {package}; install vemctl again"
+            f"{weights.name}: {name} is missing from package {package}; install it again"
         )
     found = digest(path)
     if found != weights.sha256:
         raise WeightsError(
             f"{weights.name}: {path} has SHA-256 {found}, expected {weights.sha256}; "
-            f"install vemctl again"
+            f"install {package} again"
         )
     return Resolved(weights.name, path, found)

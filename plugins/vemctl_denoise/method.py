@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vemctl.plugin import Method, Request, Restorer, Weights, option
+from vemctl.plugin import Method, Request, Restorer, Weights, option, percentile
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class Denoise(Method):
         if as_original:
             return ()
         asked = (options.low_percentile, options.high_percentile)
-        return [f"percentile:{percent:g}" for percent in asked if percent is not None]
+        return [percentile(percent) for percent in asked if percent is not None]
 
     def restorer(self, weights: Path | None, options: Any, request: Request) -> Restorer:
         """Load GShiftNet; see `vemctl_denoise.restorer`."""
         from vemctl_denoise.restorer import make_restorer
 
-        assert weights is not None, "the catalogue is not empty, so weights are always resolved"
+        assert weights is not None, "denoise takes weights"
         return make_restorer(weights, options, request)
 
 

@@ -12,7 +12,7 @@ import torch
 
 from vemctl.errors import OptionError
 from vemctl.nn.state_dict import load, read_state_dict
-from vemctl.plugin import Footprint, Output, Place, Request, Triple, VolumeFacts
+from vemctl.plugin import Footprint, Output, Place, Request, Triple, VolumeFacts, percentile
 from vemctl_denoise.method import PredictOptions
 from vemctl_denoise.network import GShiftNet
 
@@ -111,12 +111,8 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> D
     if request.as_original:
         _refuse_ours(options, request)
     tile = request.tiling.tile or TILE
-    overlap = request.tiling.overlap or original_overlap(tile)
-    footprint = Footprint(
-        tile=tile,
-        overlap=overlap,
-        multiple_of=(1, 4, 4),
-        window=request.tiling.window or "crop",
+    footprint = request.tiling.applied_to(
+        Footprint(tile=tile, overlap=original_overlap(tile), multiple_of=(1, 4, 4))
     )
     if request.as_original:
         kept: Triple | None = original_extent(facts.shape, tile)
@@ -131,8 +127,11 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> D
 
 
 def original_overlap(tile: Triple) -> Triple:
-    """Return the overlap of the published program: its stride is ``int(tile * (1 - 0.1))``."""
-    z, y, x = (size - int(size * (1 - ORIGINAL_OVERLAP)) for size in tile)
+    """Return the overlap of the published program: its stride is ``int(tile * (1 - 0.1))``.
+
+    A tile of one voxel, which the original cannot have, gets a stride of one.
+    """
+    z, y, x = (min(n - int(n * (1 - ORIGINAL_OVERLAP)), n - 1) for n in tile)
     return z, y, x
 
 
@@ -194,7 +193,7 @@ def choose_scaling(options: PredictOptions, facts: VolumeFacts) -> Scaling:
 def _end(name: str, value: float | None, percent: float | None, facts: VolumeFacts) -> float | None:
     if value is not None and percent is not None:
         raise OptionError(f"--{name} and --{name}-percentile: expected one of them; leave one out")
-    return value if percent is None else facts.statistics[f"percentile:{percent:g}"]
+    return value if percent is None else facts.statistics[percentile(percent)]
 
 
 def _refuse_ours(options: PredictOptions, request: Request) -> None:

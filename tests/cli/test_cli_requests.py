@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -108,14 +109,27 @@ def recorded(monkeypatch, tmp_path, request_):
     """Make an output that records the request."""
     made = tmp_path / "made.zarr"
     made.mkdir()
+    weights = tmp_path / "weights.pth"
+    weights.write_bytes(b"trained")
+    request = dataclasses.replace(request_, weights=str(weights))
     module = ModuleType("vemctl.volumes.destination")
-    provenance = {"request": request_to_json(request_)}
+    used = {"name": str(weights), "sha256": hashlib.sha256(b"trained").hexdigest()}
+    provenance = {"request": request_to_json(request), "weights": used}
     module.read_provenance = lambda path: provenance if path == made else None
     monkeypatch.setitem(sys.modules, module.__name__, module)
     return made
 
 
-def test_rerun_repeats_the_recorded_request(cli, workflow, recorded):
+def test_rerun_with_other_weights_is_refused(cli, workflow, recorded, tmp_path):
+    """Weights that have changed since would not repeat the run."""
+    (tmp_path / "weights.pth").write_bytes(b"trained again")
+    ran = cli("rerun", recorded, "new.zarr")
+    assert ran.code == 2
+    assert "was made with weights of SHA-256" in ran.err
+    assert not workflow.requests
+
+
+def test_rerun_repeats_the_recorded_request(cli, workflow, recorded, tmp_path):
     """The same method, inputs, weights and options run again, into another output."""
     ran = cli("rerun", recorded, "new.zarr")
     assert ran.code == 0, ran.err
@@ -123,7 +137,7 @@ def test_rerun_repeats_the_recorded_request(cli, workflow, recorded):
     assert (request.output, request.method, request.weights) == (
         Path("new.zarr"),
         "probe",
-        "probe/one",
+        str(tmp_path / "weights.pth"),
     )
     assert request.method_options.window == (1, 2, 3)
     assert request.tiling.tile == (7, 8, 9)

@@ -25,6 +25,8 @@ class Synthetic(Method):
     """A method without weights whose restorer is given."""
 
     summary = "A shape of the contract."
+    takes_weights = False
+    has_original = False
 
     def __init__(self, name: str, restorer: type[Any], inputs: Sequence[str] = ("input",)) -> None:
         self.name = name

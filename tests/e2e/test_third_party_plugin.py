@@ -129,7 +129,7 @@ def test_it_restores_a_volume_and_the_run_can_be_repeated(with_echo, tmp_path):
     ("flags", "words"),
     [
         (["--gain", "20"], "--gain is '20', expected a number from 0 to 16"),
-        (["--as-original"], "echo has no original; leave it out"),
+        (["--as-original"], "echo has no original program; leave it out"),
         (["--smooth", "box", "--tile", "2,64,64"], "is all halo"),
     ],
 )

@@ -112,7 +112,8 @@ def settings_for(method: Method) -> tuple[Setting, ...]:
                     f"which {taken[flag]} has already: the plugin must rename it"
                 )
             taken[flag] = f"its option {setting.name!r}"
-    return (*COMMON, WEIGHTS, *own)
+    weights = (WEIGHTS,) if method.takes_weights else ()
+    return (*COMMON, *weights, *own)
 
 
 def parameters_for(method: Method) -> list[inspect.Parameter]:

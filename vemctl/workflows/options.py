@@ -83,7 +83,10 @@ class TilingOptions:
         None, panel=TILING, metavar="Z,Y,X", help="What one network call sees, in input voxels."
     )
     overlap: Triple | None = option(
-        None, panel=TILING, metavar="Z,Y,X", help="What neighbouring tiles share, in input voxels."
+        None,
+        panel=TILING,
+        metavar="Z,Y,X",
+        help="What neighbouring tiles share, their halos not counted, in input voxels.",
     )
     blend: Literal["crop", "linear", "bump", "mean"] | None = option(
         None, panel=TILING, help="How overlapping tiles are joined."

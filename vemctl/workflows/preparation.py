@@ -73,6 +73,8 @@ def prepare(
     weights = weights_store.resolve(request.weights, method)
     device = devices.resolve(request.compute.device)
     as_original = request.run.as_original
+    if as_original and not method.has_original:
+        raise OptionError(f"--as-original: {method.name} has no original program; leave it out")
     names = method.statistics(request.method_options, as_original=as_original)
     statistics = known_statistics or [
         measure(volume, sources.series, names, listen, check_finite=not request.input.nan_to_num)

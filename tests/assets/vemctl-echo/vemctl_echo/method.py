@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vemctl.errors import OptionError, WeightsError
 from vemctl.plugin import Method, Request, Restorer, option
 
 
@@ -26,14 +25,12 @@ class Echo(Method):
 
     name = "echo"
     summary = "Return the input, brighter or smoother; restores nothing."
+    takes_weights = False
+    has_original = False
     predict_options = EchoOptions
 
     def restorer(self, weights: Path | None, options: Any, request: Request) -> Restorer:
         """Return what runs echo; see `vemctl_echo.restorer`."""
-        if weights is not None:
-            raise WeightsError(f"{weights}: echo takes no weights; leave out --weights")
-        if request.as_original:
-            raise OptionError("--as-original: echo has no original; leave it out")
         from vemctl_echo.restorer import EchoRestorer
 
         return EchoRestorer(options, request.tiling)

@@ -27,12 +27,8 @@ class EchoRestorer:
 
     def __init__(self, options: EchoOptions, tiling: Tiling) -> None:
         reach = BOX // 2 if options.smooth == "box" else 0
-        self.footprint = Footprint(
-            tile=tiling.tile or TILE,
-            overlap=tiling.overlap or (0, 0, 0),
-            halo=(reach, reach, reach),
-            window=tiling.window or "crop",
-            padding="edge",
+        self.footprint = tiling.applied_to(
+            Footprint(tile=TILE, halo=(reach, reach, reach), padding="edge")
         )
         self.output = Output("round")
         self._options = options
