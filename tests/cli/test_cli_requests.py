@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 from vemctl import registry
 from vemctl.errors import MethodError, OptionError
 from vemctl.plugin import option
+from vemctl.workflows import rerun
 from vemctl.workflows.config import request_from_json, request_to_json
 from vemctl.workflows.options import (
     ComputeOptions,
@@ -112,11 +111,9 @@ def recorded(monkeypatch, tmp_path, request_):
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"trained")
     request = dataclasses.replace(request_, weights=str(weights))
-    module = ModuleType("vemctl.volumes.destination")
     used = {"name": str(weights), "sha256": hashlib.sha256(b"trained").hexdigest()}
     provenance = {"request": request_to_json(request), "weights": used}
-    module.read_provenance = lambda path: provenance if path == made else None
-    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(rerun, "read_provenance", lambda path: provenance if path == made else None)
     return made
 
 
