@@ -39,6 +39,20 @@ def resolve(name: str) -> str:
     raise DeviceError(f"--device {name}: no such device here{why}. Available: {', '.join(there)}")
 
 
+def be_exact() -> None:
+    """Make float32 mean float32 and the same call give the same bits, on CUDA too.
+
+    torch would let convolutions round to TF32 (ten bits of mantissa), which is beyond the
+    tolerance to which networks equal their originals.
+    """
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
 def available() -> list[str]:
     """Return the torch devices of this machine, the fastest first."""
     import torch

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from vemctl.errors import DeviceError, VemctlError
 from vemctl.events import Listener, Noted
+from vemctl.nn.device import be_exact, free_memory
 from vemctl.plugin import Place, Restorer, Triple
 from vemctl.tiles.grid import Region
 
@@ -58,6 +59,8 @@ class Caller:
         self._listen = listen
         self.batch = batch
         self.seconds = 0.0
+        if device.startswith("cuda"):
+            be_exact()
 
     def run(self, jobs: Iterable[Job]) -> Iterator[list[tuple[Triple, Region, Floats]]]:
         """Restore tiles, in their order; yield batches of (index, wanted, that part of the core).
@@ -153,8 +156,6 @@ class Caller:
 
     def _too_large(self, job: Job) -> str:
         """Say which tile would fit; y and x are halved until the method's own account does."""
-        from vemctl.nn.device import free_memory
-
         z, y, x = job[3][0].shape
         needed, free = self._restorer.memory((z, y, x), 1), free_memory(self._device)
         while self._restorer.memory((z, y, x), 1) > free and min(y, x) > 32:
@@ -178,8 +179,6 @@ def automatic_batch(restorer: Restorer, tile: Triple, device: str, num_tiles: in
     """Return how many tiles to call at once: 1 on a CPU, else what fits half the free memory."""
     if not device.startswith("cuda"):
         return 1
-    from vemctl.nn.device import free_memory
-
     fits = int(free_memory(device) // 2 // max(1, restorer.memory(tile, 1)))
     return max(1, min(fits, DEFAULT_CUDA_BATCH, num_tiles))
 

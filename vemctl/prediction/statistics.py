@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from vemctl.errors import InputError
+from vemctl.errors import InputError, Interrupted
 from vemctl.events import Listener, StageAdvanced, StageFinished, StageStarted
 from vemctl.prediction.plan import Series, regions
 from vemctl.tiles.grid import Region
@@ -38,6 +39,7 @@ def measure(
     series: Sequence[Series],
     names: Sequence[str],
     listen: Listener,
+    stop: threading.Event,
     *,
     check_finite: bool,
 ) -> dict[str, float]:
@@ -51,6 +53,8 @@ def measure(
         Out of ``min``, ``max``, ``mean``, ``std`` and ``percentile:P`` (0 to 100, linear
         interpolation; exact for integers of up to 16 bits, else to 1/65536 of the range).
     listen : Listener
+    stop : threading.Event
+        Set from outside to end the run.
     check_finite : bool
         Refuse NaN and infinities.
 
@@ -63,6 +67,8 @@ def measure(
     ------
     InputError
         A value is not finite.
+    Interrupted
+        `stop` was set.
     """
     floating = volume.header.dtype.kind == "f"
     if not names and not (check_finite and floating):
@@ -77,6 +83,8 @@ def measure(
     def values() -> Iterator[npt.NDArray[Any]]:
         for one in series:
             for region in parts:
+                if stop.is_set():
+                    raise Interrupted(f"stopped while {stage}; nothing is written")
                 read = volume.read(region, channel=one.channel, timepoint=one.timepoint)
                 if check_finite and floating and not np.isfinite(read).all():
                     _refuse(volume, region, read)

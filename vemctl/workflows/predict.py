@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vemctl import __version__, registry
-from vemctl.errors import OptionError, OutputError, ResumeError, VemctlError
+from vemctl.errors import Interrupted, OptionError, OutputError, ResumeError, VemctlError
 from vemctl.events import (
     Finished,
     Listener,
@@ -70,7 +70,7 @@ def plan_prediction(request: PredictRequest, listen: Listener = ignore) -> dict[
     method = _method(request)
     with open_sources(request.inputs, method.inputs, request.input) as sources:
         _check_place(request, 0)
-        prepared = prepare(request, method, sources, listen)
+        prepared = prepare(request, method, sources, listen, threading.Event())
         plan = prepared.plan
         per_tile = _time_tiles(request, prepared, sources)
         return {
@@ -106,6 +106,7 @@ def predict(
         `stop` was set.
     """
     began = time.monotonic()
+    stop = stop or threading.Event()
     share_arenas()
     method = _method(request)
     if request.run.resume and _is_done(request):
@@ -114,9 +115,9 @@ def predict(
     with open_sources(request.inputs, method.inputs, request.input) as sources:
         _check_place(request, 0)
         known = _known_statistics(request)
-        prepared = prepare(request, method, sources, listen, known_statistics=known)
+        prepared = prepare(request, method, sources, listen, stop, known_statistics=known)
         _check_place(request, _needed_bytes(request, prepared), prepared)
-        facts = _run(request, method, prepared, sources, listen, stop or threading.Event())
+        facts = _run(request, method, prepared, sources, listen, stop)
     seconds = time.monotonic() - began
     listen(Finished(request.output, seconds))
     return PredictResult(request.output, facts | {"seconds": round(seconds, 2)})
@@ -228,7 +229,7 @@ def _run(
         if not ledger.entries:
             destination.discard()
         raise
-    destination.finish(provenance(method, prepared, recorded), _Phases(listen))
+    destination.finish(provenance(method, prepared, recorded), _Phases(listen, stop))
     return {
         "resumed": resumed,
         "network_seconds": round(caller.seconds, 2),
@@ -311,13 +312,16 @@ def provenance(method: Method, prepared: Prepared, recorded: dict[str, Any]) -> 
 class _Phases:
     """Turns the phases of finishing an output into stages."""
 
-    def __init__(self, listen: Listener) -> None:
+    def __init__(self, listen: Listener, stop: threading.Event) -> None:
         self._listen = listen
+        self._stop = stop
         self._name = ""
         self._done = 0
         self._began = math.nan
 
     def __call__(self, phase: str, done: int, total: int) -> None:
+        if self._stop.is_set():
+            raise Interrupted(f"stopped in the {phase} of the output")
         if phase != self._name:
             self._name, self._done, self._began = phase, 0, time.monotonic()
             self._listen(StageStarted(phase, total, "parts"))

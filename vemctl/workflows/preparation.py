@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,7 @@ def prepare(
     method: Method,
     sources: Sources,
     listen: Listener,
+    stop: threading.Event,
     *,
     known_statistics: list[dict[str, float]] | None = None,
 ) -> Prepared:
@@ -69,6 +71,8 @@ def prepare(
     ------
     VemctlError
         Whatever the user can mend; nothing is written.
+    Interrupted
+        `stop` was set while an input was being measured.
     """
     weights = weights_store.resolve(request.weights, method)
     device = devices.resolve(request.compute.device)
@@ -77,7 +81,9 @@ def prepare(
         raise OptionError(f"--as-original: {method.name} has no original program; leave it out")
     names = method.statistics(request.method_options, as_original=as_original)
     statistics = known_statistics or [
-        measure(volume, sources.series, names, listen, check_finite=not request.input.nan_to_num)
+        measure(
+            volume, sources.series, names, listen, stop, check_finite=not request.input.nan_to_num
+        )
         for volume in sources.volumes
     ]
     facts = [
