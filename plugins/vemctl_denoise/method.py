@@ -53,7 +53,7 @@ class Denoise(Method):
         Weights(
             name="denoise/demo",
             package_file="vemctl_denoise:demo.safetensors",
-            sha256="",
+            sha256="87250f4653e387ad1b3cde5e6cfe45e1c75b9100423c4afd6fefbf4d332504e8",
             licence="MIT",
             note="Trained by this project on synthetic EM (vemctl.samples); for `vemctl demo` "
             "and for trying things, not for science.",
