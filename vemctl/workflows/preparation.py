@@ -211,12 +211,14 @@ def identity(
         The recorded request, see `vemctl.workflows.config.request_to_json`.
     """
     layout = prepared.plan.layout
+    options = {key: value for key, value in recorded.items() if key not in {"inputs", "weights"}}
+    # Of the device only the kind counts: another card of the same kind may take over.
+    options["compute"] = {k: v for k, v in options["compute"].items() if k != "device"}
     return {
         "method": request.method,
         "weights_sha256": prepared.weights.sha256 if prepared.weights else None,
-        "options": {
-            key: value for key, value in recorded.items() if key not in {"inputs", "weights"}
-        },
+        "device": prepared.device.partition(":")[0],
+        "options": options,
         "input": [fingerprint(volume) for volume in sources.volumes],
         "statistics": prepared.statistics,
         "output": {
