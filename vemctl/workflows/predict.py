@@ -5,16 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import platform
 import shutil
 import threading
 import time
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from vemctl import __version__, registry
+from vemctl import registry
 from vemctl.errors import Interrupted, OptionError, OutputError, ResumeError, VemctlError
 from vemctl.events import (
     Finished,
@@ -34,8 +32,10 @@ from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import partial_folder
 from vemctl.volumes.destination import Destination, check_output
 from vemctl.workflows.config import request_to_json
-from vemctl.workflows.options import ComputeOptions, OutputOptions, PredictRequest, RunOptions
+from vemctl.workflows.exclusive import exclusive
+from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.preparation import Prepared, identity, prepare
+from vemctl.workflows.provenance import provenance, recordable
 from vemctl.workflows.sources import Sources, open_sources
 
 TIMED_TILES = 2
@@ -117,7 +117,8 @@ def predict(
         known = _known_statistics(request)
         prepared = prepare(request, method, sources, listen, stop, known_statistics=known)
         _check_place(request, _needed_bytes(request, prepared), prepared)
-        facts = _run(request, method, prepared, sources, listen, stop)
+        with exclusive(request.output):
+            facts = _run(request, method, prepared, sources, listen, stop)
     seconds = time.monotonic() - began
     listen(Finished(request.output, seconds))
     return PredictResult(request.output, facts | {"seconds": round(seconds, 2)})
@@ -269,44 +270,6 @@ def _draft(destination: Destination, plan: Any, *, resumed: bool) -> BlockStore:
     if resumed and folder.exists():
         return BlockStore.open(folder)
     return BlockStore.create(folder, replace(plan.layout, dtype=np.dtype(np.float32)))
-
-
-def recordable(request: PredictRequest) -> PredictRequest:
-    """Return `request` without what does not change the result: memory, blocks, run control."""
-    return replace(
-        request,
-        compute=replace(
-            request.compute, memory=ComputeOptions().memory, block=ComputeOptions().block
-        ),
-        writing=replace(request.writing, overwrite=OutputOptions().overwrite),
-        run=replace(request.run, resume=RunOptions().resume),
-    )
-
-
-def provenance(method: Method, prepared: Prepared, recorded: dict[str, Any]) -> dict[str, Any]:
-    """Return what an output says of how it was made; the same for the same result."""
-    footprint, weights = prepared.restorer.footprint, prepared.weights
-    return {
-        "vemctl": __version__,
-        "method": method.name,
-        "citation": method.citation,
-        "doi": method.doi,
-        "weights": {"name": weights.name, "sha256": weights.sha256} if weights else None,
-        "request": recorded,
-        "tiling": {
-            "tile": list(prepared.plan.grid.tile_shape),
-            "overlap": list(footprint.overlap),
-            "halo": list(footprint.halo),
-            "window": footprint.window,
-            "batch": prepared.plan.batch,
-        },
-        "statistics": prepared.statistics,
-        "device": prepared.device.partition(":")[0],
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("numpy", "torch", "zarr")},
-        },
-    }
 
 
 class _Phases:
