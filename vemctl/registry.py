@@ -70,7 +70,7 @@ def get(name: str) -> Method:
     (point,) = points
     try:
         method = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin must not end our process
         raise MethodError(
             f"method {name!r} (from {distribution_of(point)}) does not load: "
             f"{type(error).__name__}: {error}"

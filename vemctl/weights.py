@@ -77,7 +77,12 @@ def digest(path: Path) -> str:
 
 def _packaged(weights: Weights) -> Resolved:
     package, _, name = weights.package_file.partition(":")
-    path = Path(str(files(package) / name))
+    try:
+        path = Path(str(files(package) / name))
+    except (ModuleNotFoundError, TypeError) as error:
+        raise WeightsError(
+            f"{weights.name}: {package} is not an installed package; install it again"
+        ) from error
     if not path.is_file():
         raise WeightsError(
             f"{weights.name}: {name} is missing from package {package}; install it again"

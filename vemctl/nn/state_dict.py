@@ -112,21 +112,20 @@ def _read_torch(path: Path) -> Any:
     import torch
 
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), path.open("rb") as file:
             warnings.simplefilter("ignore")  # of odd pickles, which are refused below
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        # Damaged files make torch raise all sorts of errors.
         named = re.search(r"GLOBAL (\S+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and named:
+            raise WeightsError(
+                f"{path}: refused, the file holds more than tensors and plain values ({named[1]}), "
+                f"which could run code; expected a state dict: save the weights alone"
+            ) from error
         raise WeightsError(
-            f"{path}: refused, the file holds more than tensors and plain values"
-            f"{f' ({named[1]})' if named else ''}, which could run code; expected a state dict: "
-            f"save the weights alone"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise WeightsError(
-            f"{path}: not a readable file of weights ({first[:120]}); expected safetensors or a "
-            f"torch checkpoint: fetch it again"
+            f"{path}: not a readable file of weights, or a damaged one ({type(error).__name__}); "
+            f"expected safetensors or a torch checkpoint: fetch it again"
         ) from error
 
 
@@ -137,7 +136,5 @@ def _unwrap(loaded: Any) -> StateDict | None:
         return None
     if loaded and all(isinstance(value, torch.Tensor) for value in loaded.values()):
         return {str(key): value for key, value in loaded.items()}
-    for name in WRAPPERS:
-        if name in loaded:
-            return _unwrap(loaded[name])
-    return None
+    found = (_unwrap(loaded[name]) for name in WRAPPERS if name in loaded)
+    return next((tensors for tensors in found if tensors is not None), None)

@@ -26,6 +26,7 @@ Job = tuple[Triple, Place, Region, tuple[Floats, ...]]
 """Index of a tile, its place, the part of its core that is wanted, and one array per input."""
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 DEFAULT_CUDA_BATCH = 16
+SMALLEST_TILE = 32
 
 
 class Caller:
@@ -155,11 +156,14 @@ class Caller:
         )
 
     def _too_large(self, job: Job) -> str:
-        """Say which tile would fit; y and x are halved until the method's own account does."""
+        """Say which tile would fit: y and x are halved, once at least, until it should."""
         z, y, x = job[3][0].shape
         needed, free = self._restorer.memory((z, y, x), 1), free_memory(self._device)
-        while self._restorer.memory((z, y, x), 1) > free and min(y, x) > 32:
-            y, x = math.ceil(y / 8) * 4, math.ceil(x / 8) * 4
+        _, my, mx = self._restorer.footprint.multiple_of
+        while max(y, x) > SMALLEST_TILE:
+            y, x = math.ceil(y / 2 / my) * my, math.ceil(x / 2 / mx) * mx
+            if self._restorer.memory((z, y, x), 1) <= free:
+                break
         return (
             f"out of memory on {self._device}: one tile takes about {needed / 2**30:.1f} GiB, "
             f"{free / 2**30:.1f} GiB are free; use a smaller tile, such as --tile {z},{y},{x}"

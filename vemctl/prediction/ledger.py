@@ -84,13 +84,13 @@ class Ledger:
             text = path.read_text()
             head, *rows = text[: text.rfind("\n") + 1].splitlines()
             stored = json.loads(head)
-            known = stored["identity"]
+            known = {"ledger": stored["ledger"], **stored["identity"]}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ResumeError(
                 f"{path.parent}: no run to resume there ({error}); remove the folder or use "
                 f"--overwrite, and start without --resume"
             ) from error
-        changed = _differences(known, ledger._identity)
+        changed = _differences(known, {"ledger": VERSION, **ledger._identity})
         if changed:
             raise ResumeError(
                 f"{path.parent}: cannot resume, the run was started with other settings: "
@@ -100,10 +100,9 @@ class Ledger:
         with output_errors(path):
             write_whole(path, ("\n".join([head, *rows]) + "\n").encode())
         for row in rows:
-            facts = json.loads(row)
-            facts["start"], facts["stop"] = tuple(facts["start"]), tuple(facts["stop"])
-            entry = Entry(**facts)
-            ledger.entries[entry.key] = entry
+            entry = _entry(row)
+            if entry:
+                ledger.entries[entry.key] = entry
         return ledger
 
     def commit(self, entries: Iterable[Entry]) -> None:
@@ -123,6 +122,16 @@ class Ledger:
         lines = [json.dumps(head), *(json.dumps(e.__dict__) for e in self.entries.values())]
         with output_errors(self._path):
             write_whole(self._path, ("\n".join(lines) + "\n").encode())
+
+
+def _entry(row: str) -> Entry | None:
+    """Return what a line notes; None for a damaged one, whose unit is then restored again."""
+    try:
+        facts = json.loads(row)
+        facts["start"], facts["stop"] = tuple(facts["start"]), tuple(facts["stop"])
+        return Entry(**facts)
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _differences(old: Any, new: Any, where: str = "") -> list[str]:

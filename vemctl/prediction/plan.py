@@ -168,7 +168,7 @@ def make_plan(
     chunk = max((header.chunk_shape for header in headers), key=math.prod)
     stored = np.dtype(np.float32) if output.stretch else layout.dtype
 
-    if block and any(b % u for b, u in zip(block, unit, strict=True)):
+    if block and any(b < 1 or b % u for b, u in zip(block, unit, strict=True)):
         raise OptionError(
             f"--block {','.join(map(str, block))}: expected whole shards of "
             f"{','.join(map(str, unit))} voxels, or multiples"
@@ -215,14 +215,13 @@ def grow(grid: TileGrid, unit: Triple, shape: Triple, allowed: Callable[[Triple]
         for i in range(3):
             if block[i] >= shape[i]:
                 continue
-            size = min(2 * block[i], math.ceil(shape[i] / unit[i]) * unit[i])
-            larger = (*block[:i], size, *block[i + 1 :])
-            axis = grid.axes[i]
-            cost = computed_along(axis, size, owned=grid.owned) / computed_along(
-                axis, block[i], owned=grid.owned
-            )
-            if cost < best_cost and allowed((larger[0], larger[1], larger[2])):
-                best, best_cost = (larger[0], larger[1], larger[2]), cost
+            axis, whole = grid.axes[i], math.ceil(shape[i] / unit[i]) * unit[i]
+            now = computed_along(axis, block[i], owned=grid.owned)
+            for size in {min(n, whole) for n in (block[i] + unit[i], 2 * block[i], whole)}:
+                cost = computed_along(axis, size, owned=grid.owned) / now
+                z, y, x = (size if j == i else n for j, n in enumerate(block))
+                if cost < best_cost and allowed((z, y, x)):
+                    best, best_cost = (z, y, x), cost
         if best is None:
             return block
         block = best

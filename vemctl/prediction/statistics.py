@@ -92,13 +92,16 @@ def measure(
                 listen(StageAdvanced(stage))
 
     low, high, count, total, squares = math.inf, -math.inf, 0, 0.0, 0.0
+    origin: float | None = None  # sums about a value of the volume do not cancel
     for part in values():
         low, high = min(low, float(part.min())), max(high, float(part.max()))
+        origin = float(part.flat[0]) if origin is None else origin
+        centred = part.astype(np.float64) - origin
         count += part.size
-        total += float(part.sum(dtype=np.float64))
-        squares += float(np.square(part, dtype=np.float64).sum())
+        total += float(centred.sum())
+        squares += float(np.square(centred, out=centred).sum())
     mean = total / count
-    known = {"min": low, "max": high, "mean": mean}
+    known = {"min": low, "max": high, "mean": mean + (origin or 0.0)}
     known["std"] = math.sqrt(max(0.0, squares / count - mean**2))
     if wants_percentile:
         edges = _edges(low, high, exact=not floating)
@@ -107,7 +110,8 @@ def measure(
             counts += np.histogram(part, edges)[0]
         for name in names:
             if name.startswith("percentile:"):
-                known[name] = _percentile(float(name.partition(":")[2]), counts, edges, floating)
+                value = _percentile(float(name.partition(":")[2]), counts, edges)
+                known[name] = min(max(value, low), high)
     listen(StageFinished(stage, time.monotonic() - began))
     return {name: known[name] for name in names}
 
@@ -120,7 +124,7 @@ def _edges(low: float, high: float, *, exact: bool) -> npt.NDArray[np.float64]:
 
 
 def _percentile(
-    percent: float, counts: npt.NDArray[np.int64], edges: npt.NDArray[np.float64], floating: bool
+    percent: float, counts: npt.NDArray[np.int64], edges: npt.NDArray[np.float64]
 ) -> float:
     """Return a percentile from a histogram, interpolating linearly between ranks."""
     middles = (edges[:-1] + edges[1:]) / 2
@@ -128,8 +132,7 @@ def _percentile(
     ends = np.cumsum(counts)
     below = middles[np.searchsorted(ends, math.floor(rank), side="right")]
     above = middles[np.searchsorted(ends, math.ceil(rank), side="right")]
-    value = float(below + (above - below) * (rank - math.floor(rank)))
-    return min(max(value, float(edges[0])), float(edges[-1])) if floating else value
+    return float(below + (above - below) * (rank - math.floor(rank)))
 
 
 def _refuse(volume: Volume, region: Region, values: npt.NDArray[Any]) -> None:

@@ -22,7 +22,7 @@ def to_dtype(values: npt.NDArray[Any], dtype: np.dtype[Any], output: Output) -> 
     values : ndarray of float
     dtype : numpy.dtype
         Integers are clipped to their range, then rounded to nearest (half to even) or
-        truncated; floating types take the values as they are.
+        truncated; floating types take the values as they are, float16 up to its limits.
     output : Output
         Says which.
 
@@ -31,6 +31,8 @@ def to_dtype(values: npt.NDArray[Any], dtype: np.dtype[Any], output: Output) -> 
     ndarray of `dtype`
     """
     if dtype.kind == "f":
+        if dtype.itemsize < values.dtype.itemsize:
+            values = np.clip(values, np.finfo(dtype).min, np.finfo(dtype).max)
         return values.astype(dtype, copy=False)
     limits = np.iinfo(dtype)
     if dtype.itemsize > 2:  # float32 cannot hold these limits

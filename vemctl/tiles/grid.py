@@ -159,7 +159,7 @@ def axis_grid(size: int, axis: int, footprint: Footprint) -> AxisGrid:
             f"tile of {tile} voxels along {name} is all halo (2 x {halo}): use --tile with more"
         )
     if produced <= core:
-        if tile is None or footprint.fit:
+        if tile is None or footprint.fit or clip:  # clipped tiles are never padded
             core = produced
             if not clip:
                 core = -(-(produced + 2 * halo) // multiple) * multiple - 2 * halo

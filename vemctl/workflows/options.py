@@ -61,11 +61,12 @@ class OutputOptions:
         "0.5", panel=OUTPUT, help="OME-Zarr version of *.zarr outputs."
     )
     chunk_shape: Triple | None = option(
-        None, panel=OUTPUT, metavar="Z,Y,X", help="Chunk of *.zarr outputs, in voxels."
+        None, panel=OUTPUT, min=1, metavar="Z,Y,X", help="Chunk of *.zarr outputs, in voxels."
     )
     shard_shape: Triple | None = option(
         None,
         panel=OUTPUT,
+        min=1,
         metavar="Z,Y,X",
         help="Shard (one file) of *.zarr outputs, in voxels: a multiple of the chunk.",
     )
@@ -80,11 +81,16 @@ class TilingOptions:
     """How the volume is cut; the method has good defaults."""
 
     tile: Triple | None = option(
-        None, panel=TILING, metavar="Z,Y,X", help="What one network call sees, in input voxels."
+        None,
+        panel=TILING,
+        min=1,
+        metavar="Z,Y,X",
+        help="What one network call sees, in input voxels.",
     )
     overlap: Triple | None = option(
         None,
         panel=TILING,
+        min=0,
         metavar="Z,Y,X",
         help="What neighbouring tiles share, their halos not counted, in input voxels.",
     )
@@ -113,6 +119,7 @@ class ComputeOptions:
     block: Triple | None = option(
         None,
         panel=COMPUTE,
+        min=1,
         metavar="Z,Y,X",
         help="Unit of work, in output voxels: whole shards. Default: what --memory allows.",
     )

@@ -114,8 +114,7 @@ def predict(
         return PredictResult(request.output, {"resumed": True, "seconds": 0.0})
     with open_sources(request.inputs, method.inputs, request.input) as sources:
         _check_place(request, 0)
-        known = _known_statistics(request)
-        prepared = prepare(request, method, sources, listen, stop, known_statistics=known)
+        prepared = prepare(request, method, sources, listen, stop, known=_known(request))
         _check_place(request, _needed_bytes(request, prepared), prepared)
         with exclusive(request.output):
             facts = _run(request, method, prepared, sources, listen, stop)
@@ -157,17 +156,17 @@ def _is_done(request: PredictRequest) -> bool:
     return request.output.exists() and not partial_folder(request.output).exists()
 
 
-def _known_statistics(request: PredictRequest) -> list[dict[str, float]] | None:
-    """Return what the run that is being resumed has measured, so that it need not be again."""
+def _known(request: PredictRequest) -> dict[str, Any] | None:
+    """Return the identity of the run that is being resumed: what it measured need not be again."""
     path = partial_folder(request.output) / LEDGER
     if not request.run.resume or not path.exists():
         return None
     try:
         with path.open() as file:
-            measured: list[dict[str, float]] = json.loads(file.readline())["identity"]["statistics"]
-    except (ValueError, KeyError, OSError):
+            identity = json.loads(file.readline())["identity"]
+    except (ValueError, KeyError, TypeError, OSError):
         return None  # `Ledger.reopen` says what is wrong with it
-    return measured
+    return identity if isinstance(identity, dict) else None
 
 
 def _time_tiles(request: PredictRequest, prepared: Prepared, sources: Sources) -> float:

@@ -58,14 +58,14 @@ def prepare(
     listen: Listener,
     stop: threading.Event,
     *,
-    known_statistics: list[dict[str, float]] | None = None,
+    known: dict[str, Any] | None = None,
 ) -> Prepared:
     """Resolve weights and device, measure the inputs, make the restorer, lay the plan.
 
     Parameters
     ----------
-    known_statistics : list of dict, optional
-        Measured by the run that is being resumed.
+    known : dict, optional
+        The identity of the run that is being resumed, whose statistics and batch are taken over.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def prepare(
     if as_original and not method.has_original:
         raise OptionError(f"--as-original: {method.name} has no original program; leave it out")
     names = method.statistics(request.method_options, as_original=as_original)
-    statistics = known_statistics or [
+    statistics = (known or {}).get("statistics") or [
         measure(
             volume, sources.series, names, listen, stop, check_finite=not request.input.nan_to_num
         )
@@ -98,8 +98,10 @@ def prepare(
     )
     grid = tile_grid(sources.header.shape, restorer.footprint)
     layout = make_layout(request.writing, sources, grid, restorer.footprint.scale, restorer.output)
-    batch = request.tiling.batch or automatic_batch(
-        restorer, grid.tile_shape, device, grid.num_tiles
+    batch = (
+        request.tiling.batch
+        or (known or {}).get("batch")
+        or automatic_batch(restorer, grid.tile_shape, device, grid.num_tiles)
     )
     plan = make_plan(
         grid=grid,
@@ -124,6 +126,9 @@ def make_layout(
     header = sources.header
     dtype = np.dtype(choose_dtype(options.dtype, output.dtype, header.dtype))
     chunk, shard = default_chunks(grid.output_shape, dtype)
+    for flag, wish in (("chunk", options.chunk_shape), ("shard", options.shard_shape)):
+        if wish and min(wish) < 1:
+            raise OptionError(f"--{flag}-shape {_text(wish)}: expected at least 1 voxel per axis")
     if options.chunk_shape or options.shard_shape:
         chunk = options.chunk_shape or chunk
         shard = options.shard_shape or whole_chunks(shard, chunk)
@@ -218,6 +223,7 @@ def identity(
         "method": request.method,
         "weights_sha256": prepared.weights.sha256 if prepared.weights else None,
         "device": prepared.device.partition(":")[0],
+        "batch": prepared.plan.batch,
         "options": options,
         "input": [fingerprint(volume) for volume in sources.volumes],
         "statistics": prepared.statistics,

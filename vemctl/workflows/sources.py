@@ -122,7 +122,7 @@ def _chosen(name: str, asked: str, count: int | None, header: Header) -> list[in
     there = count or 1
     if asked == "all":
         return list(range(there))
-    if not asked.isdigit() or int(asked) >= there:
+    if not asked.isdecimal() or int(asked) >= there:
         raise OptionError(
             f"--{name} {asked}: {header.path} has {there} {name}s; "
             f"expected all, or 0 to {there - 1}"
