@@ -53,6 +53,11 @@ def _run(words: list[str]) -> int:
         return _say("interrupted", Interrupted.exit_code)
     except BrokenPipeError:
         raise
+    except OSError as error:
+        if error.filename is None:
+            return _bug(error)
+        cure = "check the path, its permissions and the disk"
+        return _say(f"error: {error.filename}: {error.strerror}; {cure}", VemctlError.exit_code)
     except Exception as error:  # noqa: BLE001 - this is the boundary
         return _bug(error)
     if code == Interrupted.exit_code:

@@ -14,17 +14,38 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from vemctl.geometry import (
+    Footprint,
+    PaddingName,
+    Place,
+    Tiling,
+    Triple,
+    WindowName,
+)
 
 if TYPE_CHECKING:
     import torch
 
-Triple = tuple[int, int, int]
-WindowName = Literal["crop", "linear", "bump", "mean"]
-PaddingName = Literal["reflect", "edge", "zero", "clip"]
-ONE = (Fraction(1), Fraction(1), Fraction(1))
+__all__ = [
+    "Footprint",
+    "Method",
+    "NoOptions",
+    "Output",
+    "PaddingName",
+    "Place",
+    "Request",
+    "Restorer",
+    "Tiling",
+    "Triple",
+    "VolumeFacts",
+    "Weights",
+    "WindowName",
+    "option",
+    "percentile",
+]
 
 
 def option(
@@ -127,28 +148,6 @@ class VolumeFacts:
 
 
 @dataclass(frozen=True)
-class Tiling:
-    """What the user wants of the tiling; None leaves it to the method.
-
-    Attributes
-    ----------
-    tile, overlap : (z, y, x), optional
-        Input voxels.
-    window : str, optional
-        How overlapping tiles are joined.
-    """
-
-    tile: Triple | None = None
-    overlap: Triple | None = None
-    window: WindowName | None = None
-
-    def applied_to(self, footprint: Footprint) -> Footprint:
-        """Return `footprint` with what the user wants otherwise."""
-        wishes = {name: wish for name, wish in vars(self).items() if wish is not None}
-        return dataclasses.replace(footprint, **wishes)
-
-
-@dataclass(frozen=True)
 class Request:
     """What a restorer is made for.
 
@@ -174,52 +173,6 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Footprint:
-    """The geometry of one network call; triples are (z, y, x) in input voxels.
-
-    The *core* of a tile is the tile without its halo. Cores lie on one global grid: their
-    stride is core minus overlap, the first starts where the output starts, the last is
-    shifted back to end where the output ends.
-
-    Attributes
-    ----------
-    tile : triple of int or None
-        What one network call sees, halo included; None is the whole axis.
-    overlap : triple of int
-        What neighbouring cores share; blended by `window`, or cut in its middle by "crop".
-    halo : triple of int
-        Read at each end of a core for context only; the restorer returns the core alone.
-    lost : triple of int
-        Voxels that the output lacks at each end of the volume.
-    multiple_of : triple of int
-        Of which a tile's size must be a multiple where it adapts to the volume.
-    scale : triple of Fraction
-        Output voxels per input voxel; an axis' output size is rounded down.
-    window : {"crop", "linear", "bump", "mean"}
-        crop: the later tile wins after half the overlap was cut; linear: a ramp over the
-        overlap; bump: a Gaussian over the core; mean: equal weights.
-    bump_sigma : float
-        In half core lengths.
-    padding : {"reflect", "edge", "zero", "clip"}
-        How voxels beyond the volume are made; "clip" gives the restorer a shorter tile.
-    fit : bool
-        Where a volume is smaller than a tile: shrink the tile to the volume (rounded up to
-        `multiple_of`) instead of padding the volume up to the tile.
-    """
-
-    tile: tuple[int | None, int | None, int | None]
-    overlap: Triple = (0, 0, 0)
-    halo: Triple = (0, 0, 0)
-    lost: Triple = (0, 0, 0)
-    multiple_of: Triple = (1, 1, 1)
-    scale: tuple[Fraction, Fraction, Fraction] = ONE
-    window: WindowName = "crop"
-    bump_sigma: float = 0.5
-    padding: PaddingName = "reflect"
-    fit: bool = True
-
-
-@dataclass(frozen=True)
 class Output:
     """How float results become stored values.
 
@@ -237,27 +190,6 @@ class Output:
     rounding: Literal["round", "truncate"] = "round"
     dtype: str | None = None
     stretch: bool = False
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tile lies; triples are (z, y, x) in input voxels.
-
-    Attributes
-    ----------
-    start : triple of int
-        First voxel of the core; the core may end beyond the volume.
-    core : triple of int
-        Size of the core.
-    halo_low, halo_high : triple of int
-        Context that the tile really has at each end; less than the footprint's halo only
-        where the padding is "clip" and the volume ends.
-    """
-
-    start: Triple
-    core: Triple
-    halo_low: Triple
-    halo_high: Triple
 
 
 class Restorer(Protocol):

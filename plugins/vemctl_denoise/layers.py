@@ -1,6 +1,6 @@
 """The layers of the grouped shift network: shifts, channel attention, gated fusion.
 
-Source: spec/paper: Li et al., "A Simple Baseline for Video Restoration with Grouped
+Source: Li et al., "A Simple Baseline for Video Restoration with Grouped
 Spatial-temporal Shift", CVPR 2023, arXiv 2206.10810 (small denoising variant, fitted to electron
 microscopy by the authors of the published weights).
 

@@ -31,10 +31,16 @@ class PredictOptions:
         "1 for floating input.",
     )
     low_percentile: float | None = option(
-        None, min=0, max=100, help="Take --low from this percentile of the whole volume."
+        None,
+        min=0,
+        max=100,
+        help="Take --low from this percentile of all channels and time points restored.",
     )
     high_percentile: float | None = option(
-        None, min=0, max=100, help="Take --high from this percentile of the whole volume."
+        None,
+        min=0,
+        max=100,
+        help="Take --high from this percentile of all channels and time points restored.",
     )
 
 

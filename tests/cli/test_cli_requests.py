@@ -7,6 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vemctl import registry
@@ -23,6 +24,7 @@ from vemctl.workflows.options import (
     TilingOptions,
 )
 from vemctl.workflows.settings import options_from_mapping, settings_of
+from vemctl.workflows.sources import fingerprint, open_sources
 
 
 @pytest.fixture
@@ -110,9 +112,15 @@ def recorded(monkeypatch, tmp_path, request_):
     made.mkdir()
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"trained")
-    request = dataclasses.replace(request_, weights=str(weights))
+    inputs = tuple(tmp_path / name for name in ("a.npy", "b.npy"))
+    for path in inputs:
+        np.save(path, np.zeros((3, 4, 5), np.uint8))
+    reading = dataclasses.replace(request_.input, axes=None, roi=None, level=0)
+    request = dataclasses.replace(request_, weights=str(weights), inputs=inputs, input=reading)
+    with open_sources(inputs, ("view_a", "view_b"), reading) as sources:
+        seen = [fingerprint(volume) for volume in sources.volumes]
     used = {"name": str(weights), "sha256": hashlib.sha256(b"trained").hexdigest()}
-    provenance = {"request": request_to_json(request), "weights": used}
+    provenance = {"request": request_to_json(request), "weights": used, "input": seen}
     monkeypatch.setattr(rerun, "read_provenance", lambda path: provenance if path == made else None)
     return made
 
@@ -123,6 +131,20 @@ def test_rerun_with_other_weights_is_refused(cli, workflow, recorded, tmp_path):
     ran = cli("rerun", recorded, "new.zarr")
     assert ran.code == 2
     assert "was made with weights of SHA-256" in ran.err
+    assert not workflow.requests
+
+
+@pytest.mark.parametrize("change", ["gone", "other"])
+def test_rerun_from_another_input_is_refused(cli, workflow, recorded, tmp_path, change):
+    """An input that has changed or moved since would not repeat the run."""
+    if change == "gone":
+        (tmp_path / "b.npy").unlink()
+    else:
+        np.save(tmp_path / "b.npy", np.ones((3, 4, 5), np.uint8))
+    ran = cli("rerun", recorded, "new.zarr")
+    assert ran.code == 2
+    assert "b.npy" in ran.err
+    assert "put" in ran.err
     assert not workflow.requests
 
 

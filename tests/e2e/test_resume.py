@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from e2e.conftest import Run, digests
+from vemctl.__main__ import main
 
 Start = Callable[..., subprocess.Popen[str]]
 CUT = (
@@ -111,3 +112,34 @@ def test_a_torn_unit_is_restored_again(
     volume = open_volume(tmp_path / "out.zarr")
     made = volume.read((slice(0, 10), slice(0, 66), slice(0, 66)))
     np.testing.assert_array_equal(made, np.load(tmp_path / "whole.npy"))
+
+
+def test_resuming_what_is_finished(
+    noisy: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is done twice, and an output that was made otherwise is not taken for the result."""
+    output = tmp_path / "out.zarr"
+    words = predict(noisy, str(output), checkpoint, "--roi", "0:4,0:24,0:24")
+    assert main(words) == 0
+    before = digests(output)
+    assert main([*words, "--resume"]) == 0
+    assert "nothing to resume" in capsys.readouterr().err
+    assert main([*words, "--round", "--resume"]) == 2
+    assert "request.method_options.round was False, now True" in capsys.readouterr().err
+    assert main([*words, "--overwrite", "--resume"]) == 0
+    assert digests(output) == before
+    assert main([*words, "--round", "--overwrite", "--resume"]) == 0
+    assert digests(output) != before
+
+
+def test_the_bits_do_not_depend_on_the_blocks(
+    noisy: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """The network's float results are the same from one shard a block and from all at once."""
+    stores = []
+    for i, block in enumerate(("2,32,32", "10,96,96")):
+        output = tmp_path / f"out{i}.zarr"
+        cut = ["--dtype", "float32", "--block", block, "--roi", "0:6,0:50,0:50"]
+        assert main(predict(noisy, str(output), checkpoint, *cut)) == 0
+        stores.append({k: v for k, v in digests(output).items() if k != "zarr.json"})
+    assert stores[0] == stores[1]

@@ -17,7 +17,7 @@ from vemctl.errors import DeviceError, VemctlError
 from vemctl.events import Noted, ignore
 from vemctl.plugin import Footprint, Output, Place, Triple
 from vemctl.prediction import calls
-from vemctl.prediction.calls import Caller, Job, automatic_batch, seconds_per_tile
+from vemctl.prediction.calls import Caller, Job, seconds_per_tile
 
 WHOLE = (slice(None), slice(None), slice(None))
 SHAPE = (2, 4, 4)
@@ -265,21 +265,6 @@ def test_the_network_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds add up over the calls."""
     ours = caller(Clock(monkeypatch), 1)
     assert [ours.seconds for _ in ours.run(job(i) for i in range(3))] == [1, 2, 3]
-
-
-@pytest.mark.parametrize(
-    ("free_tiles", "num_tiles", "expected"),
-    [(0, 100, 1), (1, 100, 1), (7, 100, 3), (1000, 100, 16), (1000, 5, 5)],
-)
-def test_an_automatic_batch_fills_half_of_the_memory(
-    monkeypatch: pytest.MonkeyPatch, free_tiles: int, num_tiles: int, expected: int
-) -> None:
-    """At least one tile, no more than there are, and not more than helps."""
-    restorer = Doubler()
-    free = free_tiles * restorer.memory(SHAPE, 1)
-    monkeypatch.setattr(calls, "free_memory", lambda _: free)
-    assert expected == automatic_batch(restorer, SHAPE, "cuda:0", num_tiles)
-    assert automatic_batch(restorer, SHAPE, "cpu", num_tiles) == 1
 
 
 def test_time_is_measured_after_one_call_to_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:

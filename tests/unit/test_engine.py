@@ -186,7 +186,7 @@ def test_checksums_in_the_ledger_are_those_of_the_store(tmp_path: Path) -> None:
     """A verification right after a run finds nothing torn."""
     work = work_of(tmp_path)
     restore(work)
-    assert verify(work.ledger, "final", work.store, ignore) == 0
+    assert verify(work.ledger, "final", work.store, ignore, work.stop) == 0
     assert len(work.ledger.entries) == 30
 
 
@@ -229,7 +229,7 @@ def test_an_error_surfaces_once_and_the_run_can_go_on(tmp_path: Path, where: str
     kept = noted(work.ledger)
     assert kept == noted(Ledger.reopen(tmp_path / "ledger.jsonl", {"run": 1}))
     assert set(kept) <= set(work.store.written)
-    assert verify(work.ledger, "final", work.store, ignore) == 0
+    assert verify(work.ledger, "final", work.store, ignore, work.stop) == 0
 
     work.store.hook = lambda _: None
     again = work_of(tmp_path, store=work.store)
@@ -314,7 +314,7 @@ def test_torn_units_are_found(tmp_path: Path) -> None:
     work.store.data[1, 2, 9, 17] += 1
     work.store.written.remove((0, (0, 16, 32)))
     events: list[Event] = []
-    assert verify(work.ledger, "final", work.store, events.append) == 2
+    assert verify(work.ledger, "final", work.store, events.append, work.stop) == 2
     left = noted(work.ledger)
     assert len(left) == 28
     assert (1, (0, 8, 16)) not in left

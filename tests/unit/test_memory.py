@@ -51,11 +51,11 @@ def test_the_total_is_the_sum() -> None:
 
 
 def test_blending_needs_sums_that_cropping_does_not() -> None:
-    """A float sum and a float weight per voxel, and one weighted core."""
+    """A float sum and a float weight per voxel, and a core of weights for each kind of end."""
     shape, block = (64, 64, 64), (32, 32, 32)
     crop = memory(tile_grid(shape, CUBES), block)
     linear = memory(tile_grid(shape, Footprint(tile=(16, 16, 16), window="linear")), block)
-    assert crop.blending + 8 * 32**3 + 4 * 16**3 == linear.blending
+    assert crop.blending + 8 * 32**3 + 27 * 4 * 16**3 == linear.blending
     assert (crop.reading, crop.writing, crop.tiles) == (
         linear.reading,
         linear.writing,

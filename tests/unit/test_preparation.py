@@ -132,7 +132,17 @@ def test_a_type_that_contradicts_the_method_is_refused() -> None:
         choose_dtype("uint8", "uint16", np.dtype("uint8"))
 
 
-@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize(
+    ("asked", "stored"),
+    [("uint8", "uint16"), ("uint8", "float32"), ("int8", "uint8"), ("uint32", "int8")],
+)
+def test_a_type_that_would_cut_values_off_is_refused(asked: str, stored: str) -> None:
+    """Values keep their units, so a narrower type would lose them without a word."""
+    with pytest.raises(OptionError, match=f"the input, which is {stored}"):
+        choose_dtype(asked, None, np.dtype(stored))
+
+
+@pytest.mark.parametrize("name", [name for name in DTYPES if name != "int8"])
 def test_every_type_that_is_offered_can_be_laid_out(name: str) -> None:
     """The layout has it in native byte order."""
     layout = layout_for(VolumeInMemory(), dtype=name)
@@ -374,7 +384,7 @@ def test_what_is_known_is_not_measured_again() -> None:
     """A run that is resumed reads nothing for its statistics."""
     volume = VolumeInMemory()
     known = [{"max": 7.0, percentile(50.0): 3.0}]
-    made, method = prepared(volume=volume, known_statistics=known)
+    made, method = prepared(volume=volume, known={"statistics": known})
     assert volume.reads == 0
     assert made.statistics == known
     assert method.requests[0][2].inputs[0].statistics == known[0]

@@ -9,7 +9,7 @@ import typer
 
 from vemctl.cli.flags import DryRunFlag, JsonFlag, NoProgressFlag, QuietFlag, VerboseFlag, switch
 from vemctl.cli.running import carry_out
-from vemctl.workflows.options import OUTPUT
+from vemctl.workflows.options import OUTPUT, RUN
 
 
 def command(
@@ -25,6 +25,9 @@ def command(
     overwrite: Annotated[
         bool, switch("--overwrite", help="Replace an existing output when done.", panel=OUTPUT)
     ] = False,
+    resume: Annotated[
+        bool, switch("--resume", help="Continue an interrupted repetition.", panel=RUN)
+    ] = False,
     dry_run: DryRunFlag = False,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
@@ -35,7 +38,7 @@ def command(
     from vemctl.workflows.rerun import recorded_request
 
     carry_out(
-        recorded_request(made, output, overwrite=overwrite),
+        recorded_request(made, output, overwrite=overwrite, resume=resume),
         dry_run=dry_run,
         json=json,
         quiet=quiet,

@@ -63,9 +63,9 @@ def carry_out(
 
 
 def _continuation() -> str:
-    """Return how to continue the command that was typed, if it was `predict`."""
+    """Return how to continue the command that was typed, if it can be."""
     words = sys.argv[1:]
-    if words[:1] != ["predict"]:
+    if words[:1] not in (["predict"], ["rerun"]):
         return ""
     command = ["vemctl", *words, *([] if "--resume" in words else ["--resume"])]
     return f"; continue with: {shlex.join(command)}"

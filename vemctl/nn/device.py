@@ -53,6 +53,23 @@ def be_exact() -> None:
     torch.backends.cudnn.benchmark = False
 
 
+def num_threads(device: str) -> int | None:
+    """Return with how many threads torch computes; None where that does not change results.
+
+    Convolutions on a CPU add up in an order that depends on it.
+    """
+    import torch
+
+    return torch.get_num_threads() if device == "cpu" else None
+
+
+def use_threads(count: int) -> None:
+    """Compute with `count` threads, as the run did that is being continued."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
 def available() -> list[str]:
     """Return the torch devices of this machine, the fastest first."""
     import torch
@@ -72,14 +89,17 @@ def free_memory(device: str) -> int:
 
 
 def free_main_memory() -> int:
-    """Return the bytes of main memory that may be taken; minds the limit of a container or job."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    """Return the bytes of main memory that may be taken; minds the limit of a container or job.
+
+    Where the system does not say what is free, half of what is built in counts.
+    """
     try:
         with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - a pseudo file
             facts = dict(line.split(":", 1) for line in file)
         free = int(facts["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        pass  # not Linux: the free pages are the best that is known
+    except (OSError, KeyError, ValueError):  # not Linux
+        pages = os.sysconf_names.get("SC_PHYS_PAGES")
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf(pages) // 2 if pages else 4 * 2**30
     return min(free, _control_group_room())
 
 

@@ -25,7 +25,6 @@ Floats = npt.NDArray[np.float32]
 Job = tuple[Triple, Place, Region, tuple[Floats, ...]]
 """Index of a tile, its place, the part of its core that is wanted, and one array per input."""
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
-DEFAULT_CUDA_BATCH = 16
 SMALLEST_TILE = 32
 
 
@@ -33,7 +32,8 @@ class Caller:
     """Calls a restorer on batches of one fixed size.
 
     A run of fewer tiles is filled up with copies of its last, so that the network always sees
-    the same shape and a tile's result does not depend on how many others came with it.
+    the same shape. The last bits of a tile may still depend on its place among the others: only
+    with a batch of one is the result the same however the volume is cut.
 
     Parameters
     ----------
@@ -177,14 +177,6 @@ def _signature(place: Place) -> tuple[Triple, Triple, Triple]:
 def _is_memory_shortage(error: Exception) -> bool:
     text = str(error).lower()
     return "out of memory" in text or "can't allocate memory" in text
-
-
-def automatic_batch(restorer: Restorer, tile: Triple, device: str, num_tiles: int) -> int:
-    """Return how many tiles to call at once: 1 on a CPU, else what fits half the free memory."""
-    if not device.startswith("cuda"):
-        return 1
-    fits = int(free_memory(device) // 2 // max(1, restorer.memory(tile, 1)))
-    return max(1, min(fits, DEFAULT_CUDA_BATCH, num_tiles))
 
 
 def seconds_per_tile(

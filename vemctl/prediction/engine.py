@@ -137,13 +137,17 @@ def stretch(work: Work, final: Store, listen: Listener) -> None:
     listen(StageFinished("stretching", time.monotonic() - began))
 
 
-def verify(ledger: Ledger, stage: str, store: Store, listen: Listener) -> int:
+def verify(
+    ledger: Ledger, stage: str, store: Store, listen: Listener, stop: threading.Event
+) -> int:
     """Strike out of the ledger the units of a stage whose files are torn; return how many."""
     entries = [entry for entry in ledger.entries.values() if entry.stage == stage]
     began = time.monotonic()
     listen(StageStarted("verifying", len(entries), "units"))
     torn = []
     for entry in entries:
+        if stop.is_set():
+            raise Interrupted("stopped while verifying what is written")
         z, y, x = (slice(*ends) for ends in zip(entry.start, entry.stop, strict=True))
         found = store.checksum((z, y, x), channel=entry.channel, timepoint=entry.timepoint)
         if found != entry.checksum:

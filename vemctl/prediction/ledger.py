@@ -90,7 +90,7 @@ class Ledger:
                 f"{path.parent}: no run to resume there ({error}); remove the folder or use "
                 f"--overwrite, and start without --resume"
             ) from error
-        changed = _differences(known, {"ledger": VERSION, **ledger._identity})
+        changed = differences(known, {"ledger": VERSION, **ledger._identity})
         if changed:
             raise ResumeError(
                 f"{path.parent}: cannot resume, the run was started with other settings: "
@@ -134,12 +134,12 @@ def _entry(row: str) -> Entry | None:
         return None
 
 
-def _differences(old: Any, new: Any, where: str = "") -> list[str]:
+def differences(old: Any, new: Any, where: str = "") -> list[str]:
     """Return what differs between two trees of JSON types, as ``"key: old -> new"``."""
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             text
             for key in {**old, **new}
-            for text in _differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+            for text in differences(old.get(key), new.get(key), f"{where}.{key}" if where else key)
         ]
     return [] if old == new else [f"{where} was {old!r}, now {new!r}"]

@@ -189,8 +189,10 @@ def make_plan(
     if least.total > budget and not block:
         raise OptionError(
             f"--memory of {budget / 2**20:.0f} MiB is too small: one shard of "
-            f"{'x'.join(map(str, unit))} voxels takes {least.total / 2**20:.0f} MiB; "
-            f"give that much, or use a smaller --shard-shape"
+            f"{'x'.join(map(str, unit))} voxels takes {least.total / 2**20:.0f} MiB, "
+            f"{least.reading / 2**20:.0f} MiB of them to read input in chunks of "
+            f"{'x'.join(map(str, chunk))}; give that much, use a smaller --shard-shape, or convert "
+            f"an input of large chunks to OME-Zarr"
         )
     most_tiles = MAX_TILES_PER_BLOCK[device.partition(":")[0]]
 

@@ -99,7 +99,8 @@ def measure(
         centred = part.astype(np.float64) - origin
         count += part.size
         total += float(centred.sum())
-        squares += float(np.square(centred, out=centred).sum())
+        if "std" in names:
+            squares += float(np.square(centred, out=centred).sum())
     mean = total / count
     known = {"min": low, "max": high, "mean": mean + (origin or 0.0)}
     known["std"] = math.sqrt(max(0.0, squares / count - mean**2))

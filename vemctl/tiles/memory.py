@@ -73,17 +73,26 @@ def block_memory(
     BlockMemory
         In bytes.
     """
-    read = math.prod(
+    extents = [
         largest_source(axis, size, owned=grid.owned)
         for axis, size in zip(grid.axes, block, strict=True)
+    ]
+    read = math.prod(extents)
+    # A region cuts one chunk more than it is long, along axes of several chunks.
+    touched = math.prod(
+        min(math.ceil(axis.size / c), math.ceil(extent / c) + 1)
+        for axis, c, extent in zip(grid.axes, chunk, extents, strict=True)
     )
     voxels, unit_voxels = math.prod(block), math.prod(unit)
     tile_voxels = batch * math.prod(grid.tile_shape)
     core_voxels = batch * math.prod(grid.core_shape)
     bytes_in = sum(input_itemsizes)
-    sums = 0 if grid.owned else 8 * voxels + 4 * math.prod(grid.core_shape)
+    # A linear window has other weights at each end of each axis.
+    windows = math.prod(min(3, axis.num_tiles) for axis in grid.axes)
+    sums = 0 if grid.owned else 8 * voxels + 4 * windows * math.prod(grid.core_shape)
     return BlockMemory(
-        reading=2 * read * bytes_in + CHUNKS_IN_FLIGHT * math.prod(chunk) * max(input_itemsizes),
+        reading=2 * read * bytes_in
+        + min(CHUNKS_IN_FLIGHT, touched) * math.prod(chunk) * max(input_itemsizes),
         blending=2 * voxels * output_itemsize + sums,
         writing=4 * unit_voxels * output_itemsize,
         tiles=8 * tile_voxels * len(input_itemsizes) + 12 * core_voxels,

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-from vemctl.errors import OutputError, nearest
+from vemctl.errors import InputError, OutputError, nearest
 from vemctl.volumes.durable import TEMPORARY, free_bytes, show_bytes
 from vemctl.volumes.volume import Layout
+from vemctl.volumes.zarr_volume import read_node
+
+STATE = "destination.json"
+"""What makes a partial folder ours; written first and removed last."""
 
 TiffFormat = Literal["ome", "imagej"]
 Kind = Literal["zarr", "tiff", "npy", "mrc"]
@@ -94,8 +99,13 @@ def check_output(
     kind = output_kind(path)
     if layout is not None:
         check_layout(path, layout, tiff_format)
-    _check_apart(path, inputs)
-    _check_absent(path, kind, overwrite=overwrite, resume=resume)
+    with lookup_errors(path):
+        _check_apart(path, inputs)
+        _check_absent(path, kind, overwrite=overwrite, resume=resume)
+        _check_room(path, needed_bytes)
+
+
+def _check_room(path: Path, needed_bytes: int) -> None:
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
@@ -105,12 +115,28 @@ def check_output(
         raise OutputError(
             f"{path}: the folder {parent} is not writable: allow it or choose another output"
         )
+    with suppress(FileNotFoundError):  # the longest name that will be made beside the output
+        os.stat(parent / f"{path.name}.vemctl.json.{'0' * 32}{TEMPORARY}")  # noqa: PTH116 - raises
     free = free_bytes(parent)
     if needed_bytes > free:
         raise OutputError(
             f"{path}: needs {show_bytes(needed_bytes)} but only {show_bytes(free)} are free: make "
             "room, choose another disk or restore a part with --roi"
         )
+
+
+@contextmanager
+def lookup_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system says while a place is looked at into an OutputError."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # pathlib raises RuntimeError for loops of links
+        reason = getattr(error, "strerror", None) or str(error)
+        where = getattr(error, "filename", None)
+        about = f" {where}" if where and str(where) != str(path) and len(str(where)) < 200 else ""
+        raise OutputError(
+            f"{path}: cannot look at{about or ' it'} ({reason}): allow it or choose another output"
+        ) from error
 
 
 def check_layout(path: Path, layout: Layout, tiff_format: TiffFormat = "ome") -> None:
@@ -169,20 +195,13 @@ def _check_absent(path: Path, kind: Kind, *, overwrite: bool, resume: bool) -> N
     if path.is_symlink() and not path.exists():
         raise OutputError(f"{path}: a link to nothing: remove it or choose another output")
     if path.exists():
-        if kind == "zarr" and not path.is_dir():
-            raise OutputError(f"{path}: a file, expected a folder: choose another output")
-        if kind != "zarr" and path.is_dir():
-            raise OutputError(f"{path}: a folder, expected a file: choose another output")
-        if kind == "zarr" and not _is_replaceable(path):
-            raise OutputError(
-                f"{path}: a folder that is no Zarr store, which is not replaced: remove it "
-                "yourself or choose another output"
-            )
+        check_replaceable(path, kind)
         if not (overwrite or resume):
             raise OutputError(f"{path}: exists: pass --overwrite or choose another output")
     partial = partial_folder(path)
     if partial.exists() and not partial.is_dir():
         raise OutputError(f"{partial}: a file in the way of the unfinished output: remove it")
+    check_ours(path)
     if partial.exists() and not (overwrite or resume):
         raise OutputError(
             f"{path}: an unfinished run is in {partial}: continue it with --resume or start again "
@@ -190,7 +209,75 @@ def _check_absent(path: Path, kind: Kind, *, overwrite: bool, resume: bool) -> N
         )
 
 
-def _is_replaceable(folder: Path) -> bool:
-    """Only what is a Zarr store, or empty, is ever deleted to make room for another."""
-    names = ("zarr.json", ".zgroup", ".zarray", ".zattrs")
-    return any((folder / name).exists() for name in names) or not any(folder.iterdir())
+def check_replaceable(path: Path, kind: Kind) -> None:
+    """Refuse to replace what lies at `path` if it is not what an output of this kind is.
+
+    Parameters
+    ----------
+    path : Path
+        Exists.
+    kind : {"zarr", "tiff", "npy", "mrc"}
+
+    Raises
+    ------
+    OutputError
+        Says what is in the way.
+    """
+    if kind != "zarr":
+        if path.is_dir():
+            raise OutputError(f"{path}: a folder, expected a file: choose another output")
+        return
+    if not path.is_dir():
+        raise OutputError(f"{path}: a file, expected a folder: choose another output")
+    if (what := _irreplaceable(path)) is not None:
+        raise OutputError(
+            f"{path}: {what}, which is not replaced: remove it yourself or choose another output"
+        )
+
+
+def _irreplaceable(folder: Path) -> str | None:
+    """Name what is never deleted to make room: all but images, arrays and empty folders."""
+    try:
+        node = read_node(folder)
+    except InputError:
+        return "a folder with damaged Zarr metadata"
+    if node is None:
+        return "a folder that is no Zarr store" if any(folder.iterdir()) else None
+    found = node.attributes.get("ome")
+    ome = found if isinstance(found, dict) else node.attributes
+    for key, what in (
+        ("plate", "an OME-Zarr plate"),
+        ("well", "a well of an OME-Zarr plate"),
+        ("bioformats2raw.layout", "a bioformats2raw collection"),
+    ):
+        if key in ome or key in node.attributes:
+            return what
+    if node.is_array or "multiscales" in ome or "vemctl" in node.attributes:
+        return None
+    return "a Zarr group that is no OME-Zarr image"
+
+
+def check_ours(path: Path) -> None:
+    """Refuse a partial folder that vemctl did not make, since it would be deleted.
+
+    Parameters
+    ----------
+    path : Path
+        Of the output.
+
+    Raises
+    ------
+    OutputError
+        Names the folder and something in it.
+    """
+    partial = partial_folder(path)
+    if not partial.is_dir() or (partial / STATE).is_file():
+        return
+    # a killed writer may have come no further than the temporary file of its first file
+    begun = (f"{STATE}.", TEMPORARY)
+    for child in partial.iterdir():
+        if not (child.name.startswith(begun[0]) and child.name.endswith(begun[1])):
+            raise OutputError(
+                f"{path}: {partial}, which holds {child.name}, is in the way and not made by "
+                "vemctl: remove it yourself or choose another output"
+            )

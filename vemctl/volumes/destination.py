@@ -15,9 +15,13 @@ from vemctl.volumes.block_store import (
     restore_unfinished,
 )
 from vemctl.volumes.checks import (
+    STATE,
     TiffFormat,
     check_layout,
+    check_ours,
     check_output,
+    check_replaceable,
+    lookup_errors,
     output_kind,
     partial_folder,
 )
@@ -103,12 +107,17 @@ class Destination:
         Raises
         ------
         OutputError
-            It exists, the format cannot hold it, or it cannot be written.
+            It exists, the format cannot hold it, it cannot be written, or what is in the way is not
+            ours to delete.
         """
         check_layout(path, layout, tiff_format)
         partial = partial_folder(path)
-        if not overwrite:
-            _refuse_existing(path, partial)
+        with lookup_errors(path):
+            check_ours(path)
+            if not overwrite:
+                _refuse_existing(path, partial)
+            if path.exists():
+                check_replaceable(path, output_kind(path))
         state = {
             "overwrite": overwrite,
             "tiff_format": tiff_format,
@@ -119,7 +128,7 @@ class Destination:
             if partial.exists():
                 cls(path, state, None).discard()
             make_folder(partial)
-            write_json(partial / "destination.json", state)
+            write_json(partial / STATE, state)
         store = BlockStore.create(partial / "volume.zarr", layout, name=_image_name(path))
         return cls(path, state, store)
 
@@ -140,8 +149,8 @@ class Destination:
         """
         partial = partial_folder(path)
         try:
-            state = json.loads((partial / "destination.json").read_bytes())
-        except (FileNotFoundError, ValueError):
+            state = json.loads((partial / STATE).read_bytes())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             cure = "it is finished" if path.exists() else "run without --resume"
             raise ResumeError(f"{path}: no unfinished run in {partial}: {cure}") from None
         state["overwrite"] = bool(state.get("overwrite")) or overwrite
@@ -156,7 +165,13 @@ class Destination:
                 "--overwrite"
             ) from error
 
-    def finish(self, provenance: Mapping[str, Any], progress: Progress) -> None:
+    def finish(
+        self,
+        provenance: Mapping[str, Any],
+        progress: Progress,
+        *,
+        memory_bytes: int | None = None,
+    ) -> None:
         """Make the output from the filled store, put it in its place and tidy up.
 
         May be called again after it was interrupted.
@@ -167,6 +182,8 @@ class Destination:
             JSON: how the volume came about.
         progress : callable
             Called with the name of the phase, parts done, parts in all.
+        memory_bytes : int, optional
+            What writing one file may take; a plane and a chunk of each format must fit.
 
         Raises
         ------
@@ -183,18 +200,25 @@ class Destination:
             if output_kind(self.path) == "zarr":
                 self._finish_zarr(provenance, progress)
             else:
-                self._finish_file(provenance, progress)
+                self._finish_file(provenance, progress, memory_bytes)
             self._store = None
         with output_errors(self.path):
-            shutil.rmtree(self.partial)
+            _remove(self.partial)
 
     def discard(self) -> None:
-        """Remove what was begun; an output that was being replaced comes back."""
+        """Remove what was begun; an output that was being replaced comes back.
+
+        Raises
+        ------
+        OutputError
+            The partial folder is not ours.
+        """
+        check_ours(self.path)
         aside = self.partial / "replaced"
         if aside.exists() and not self.path.exists():
             aside.rename(self.path)
         if self.partial.exists():
-            shutil.rmtree(self.partial)
+            _remove(self.partial)
 
     def _finish_zarr(self, provenance: Mapping[str, Any], progress: Progress) -> None:
         store = self.store
@@ -211,7 +235,9 @@ class Destination:
             sync_folder(self.path.absolute().parent)
             sync_folder(self.partial)
 
-    def _finish_file(self, provenance: Mapping[str, Any], progress: Progress) -> None:
+    def _finish_file(
+        self, provenance: Mapping[str, Any], progress: Progress, memory_bytes: int | None
+    ) -> None:
         from vemctl.volumes.exports import export
 
         store = self.store
@@ -224,6 +250,7 @@ class Destination:
                 tiff_format=self._state["tiff_format"],
                 compress=self._state["compress"],
                 progress=progress,
+                memory_bytes=memory_bytes,
             )
             sync_file(temporary)
             self._place()
@@ -234,7 +261,19 @@ class Destination:
     def _place(self) -> None:
         """Note that what lies at the output's place from now on is ours to replace."""
         self._state["placing"] = True
-        write_json(self.partial / "destination.json", self._state)
+        write_json(self.partial / STATE, self._state)
+
+
+def _remove(partial: Path) -> None:
+    """Remove a partial folder, last what tells that it is ours: this may be stopped anywhere."""
+    for child in partial.iterdir():
+        if child.name == STATE:
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+    shutil.rmtree(partial)
 
 
 def _refuse_existing(path: Path, partial: Path | None = None) -> None:
@@ -258,7 +297,22 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     ----------
     path : Path
         An OME-Zarr image, one of its arrays, or a file with its sidecar.
+
+    Raises
+    ------
+    InputError
+        It cannot be looked at, or what it says is damaged.
     """
+    try:
+        return _read_provenance(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"{path}: cannot be read ({reason}); check the path and its permissions"
+        ) from error
+
+
+def _read_provenance(path: Path) -> dict[str, Any] | None:
     if not path.is_dir():
         found = (read_sidecar(path) or {}).get("provenance")
         return found if isinstance(found, dict) else None

@@ -14,13 +14,17 @@ import numpy as np
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import Kind, TiffFormat
 from vemctl.volumes.mrc_header import make_mrc_header
-from vemctl.volumes.volume import Array
+from vemctl.volumes.volume import Array, Layout
 
-SLAB_BYTES = 2**28
-"""Of planes read at once, a whole chunk's depth where that fits; reading takes about twice that.
+SLAB_BYTES = 2**26
+"""Of planes read at once without a budget, a whole chunk's depth where that fits.
 
 Where planes are so large that fewer fit, each chunk is decoded once for every slab that cuts it.
 """
+SLAB_PART = 4
+"""Of a budget one part is the slab; reading it takes another, and the formats what is left."""
+PIECE = 2**20
+"""Voxels whose statistics are computed at once."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -33,6 +37,7 @@ def export(
     tiff_format: TiffFormat,
     compress: bool,
     progress: Progress,
+    memory_bytes: int | None = None,
 ) -> None:
     """Write all voxels to one file.
 
@@ -48,29 +53,38 @@ def export(
         A TIFF by zlib.
     progress : callable
         Called with ``"export"``, planes done, planes in all.
+    memory_bytes : int, optional
+        What this may take; one plane of each channel is held even if it does not fit.
     """
-    if kind == "tiff" and tiff_format == "imagej":
-        _write_imagej(store, path, progress)
+    slab_bytes = SLAB_BYTES if memory_bytes is None else memory_bytes // SLAB_PART
+    imagej = kind == "tiff" and tiff_format == "imagej"
+    planes = _planes(store, "tzc" if imagej else "tcz", progress, slab_bytes)
+    if imagej:
+        _write_imagej(store.layout, path, planes)
     elif kind == "tiff":
-        _write_ome(store, path, progress, compress=compress)
+        _write_ome(store.layout, path, planes, compress=compress)
     elif kind == "npy":
-        _write_npy(store, path, progress)
+        _write_npy(store.layout, path, planes)
     else:
-        _write_mrc(store, path, progress)
+        _write_mrc(store.layout, path, planes)
 
 
-def _planes(store: BlockStore, order: str, progress: Progress) -> Iterator[Array]:
+def _planes(
+    store: BlockStore, order: str, progress: Progress, slab_bytes: int
+) -> Iterator[Array]:
     """Read all (y, x) planes, the axes before them counted up in the given order.
 
     Parameters
     ----------
     order : {"tcz", "tzc"}
+    slab_bytes : int
+        Of planes that are read at once, at least one of each channel that takes turns.
     """
     layout = store.layout
     num_z, num_y, num_x = layout.shape
     channels, timepoints = layout.num_channels or 1, layout.num_timepoints or 1
     together = channels if order == "tzc" else 1
-    fitting = SLAB_BYTES // (num_y * num_x * layout.dtype.itemsize * together)
+    fitting = slab_bytes // (num_y * num_x * layout.dtype.itemsize * together)
     depth = max(1, min(layout.chunk_shape[0], fitting))
     total = channels * timepoints * num_z
     done = 0
@@ -86,16 +100,15 @@ def _planes(store: BlockStore, order: str, progress: Progress) -> Iterator[Array
             for z in range(len(slabs[0])):
                 for block in slabs:
                     progress("export", done, total)
-                    yield np.ascontiguousarray(block[z])
+                    yield block[z].copy()  # who holds a view would hold the slab
                     done += 1
             del slabs, block  # before the next are read
     progress("export", total, total)
 
 
-def _write_ome(store: BlockStore, path: Path, progress: Progress, *, compress: bool) -> None:
+def _write_ome(layout: Layout, path: Path, planes: Iterator[Array], *, compress: bool) -> None:
     import tifffile
 
-    layout = store.layout
     # tifffile would make a random one: equal volumes shall be equal files
     identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{layout}{path.name}")
     metadata: dict[str, Any] = {"axes": layout.axes.upper(), "UUID": f"urn:uuid:{identity}"}
@@ -105,7 +118,7 @@ def _write_ome(store: BlockStore, path: Path, progress: Progress, *, compress: b
                 metadata |= {f"PhysicalSize{axis}": size / 1000, f"PhysicalSize{axis}Unit": "µm"}
     tifffile.imwrite(
         path,
-        _planes(store, "tcz", progress),
+        planes,
         shape=layout.stored_shape,
         dtype=layout.dtype,
         ome=True,
@@ -118,10 +131,9 @@ def _write_ome(store: BlockStore, path: Path, progress: Progress, *, compress: b
     )
 
 
-def _write_imagej(store: BlockStore, path: Path, progress: Progress) -> None:
+def _write_imagej(layout: Layout, path: Path, planes: Iterator[Array]) -> None:
     import tifffile
 
-    layout = store.layout
     shape = (
         layout.num_timepoints or 1,
         layout.shape[0],
@@ -136,7 +148,7 @@ def _write_imagej(store: BlockStore, path: Path, progress: Progress) -> None:
         resolution = (1000 / x, 1000 / y)
     tifffile.imwrite(
         path,
-        _planes(store, "tzc", progress),
+        planes,
         shape=shape,
         dtype=layout.dtype,
         imagej=True,
@@ -147,8 +159,7 @@ def _write_imagej(store: BlockStore, path: Path, progress: Progress) -> None:
     )
 
 
-def _write_npy(store: BlockStore, path: Path, progress: Progress) -> None:
-    layout = store.layout
+def _write_npy(layout: Layout, path: Path, planes: Iterator[Array]) -> None:
     header = {
         "descr": np.lib.format.dtype_to_descr(layout.dtype),
         "fortran_order": False,
@@ -156,20 +167,21 @@ def _write_npy(store: BlockStore, path: Path, progress: Progress) -> None:
     }
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-        for plane in _planes(store, "tcz", progress):
+        for plane in planes:
             file.write(plane.data)
 
 
-def _write_mrc(store: BlockStore, path: Path, progress: Progress) -> None:
-    layout = store.layout
+def _write_mrc(layout: Layout, path: Path, planes: Iterator[Array]) -> None:
     smallest, largest, total, squares = math.inf, -math.inf, 0.0, 0.0
     with path.open("wb") as file:
         file.write(bytes(1024))
-        for plane in _planes(store, "tcz", progress):
+        for plane in planes:
             file.write(plane.data)
-            values = plane.astype(np.float64)
-            smallest, largest = min(smallest, values.min()), max(largest, values.max())
-            total, squares = total + values.sum(), squares + (values**2).sum()
+            flat = plane.reshape(-1)
+            for start in range(0, flat.size, PIECE):
+                values = flat[start : start + PIECE].astype(np.float64)
+                smallest, largest = min(smallest, values.min()), max(largest, values.max())
+                total, squares = total + values.sum(), squares + (values**2).sum()
         count = math.prod(layout.shape)
         mean = total / count
         spread = math.sqrt(max(0.0, squares / count - mean**2))

@@ -35,7 +35,9 @@ class Multiscale:
     translations: tuple[VoxelSize | None, ...]
 
 
-def read_multiscale(path: Path, attributes: Mapping[str, Any]) -> Multiscale | None:
+def read_multiscale(
+    path: Path, attributes: Mapping[str, Any], asked: str | None = None
+) -> Multiscale | None:
     """Read the first multiscale image of a group's attributes, OME-Zarr 0.1 to 0.5.
 
     Parameters
@@ -43,6 +45,9 @@ def read_multiscale(path: Path, attributes: Mapping[str, Any]) -> Multiscale | N
     path : Path
         Of the group, for errors.
     attributes : mapping
+    asked : str, optional
+        Axes that the user names instead; a voxel size goes by them, each with the scale and the
+        unit of the stored axis at its place.
 
     Returns
     -------
@@ -62,7 +67,9 @@ def read_multiscale(path: Path, attributes: Mapping[str, Any]) -> Multiscale | N
         version = str(ome.get("version", image.get("version", "0.4")))
         axes, units = _read_axes(image.get("axes"))
         paths = tuple(str(dataset["path"]) for dataset in image["datasets"])
-        placed = [_place(axes, units, [dataset, image]) for dataset in image["datasets"]]
+        named = (asked or axes).strip().lower()
+        named = named if len(named) == len(axes) else axes  # refused once the array is there
+        placed = [_place(named, units, [dataset, image]) for dataset in image["datasets"]]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: unusable OME-Zarr metadata ({type(error).__name__}: {error}); open one of "
@@ -74,10 +81,11 @@ def read_multiscale(path: Path, attributes: Mapping[str, Any]) -> Multiscale | N
     return Multiscale(version, axes, paths, sizes, translations)
 
 
-def _read_axes(stored: Any) -> tuple[str, dict[str, str | None]]:
+def _read_axes(stored: Any) -> tuple[str, list[str | None]]:
     if stored is None:  # OME-Zarr 0.1 and 0.2 knew no others
-        return AXES, {}
-    names, units = "", {}
+        return AXES, [None] * len(AXES)
+    names: str = ""
+    units: list[str | None] = []
     for axis in stored:
         name = str(axis if isinstance(axis, str) else axis["name"]).lower()
         kind = None if isinstance(axis, str) else axis.get("type")
@@ -85,14 +93,14 @@ def _read_axes(stored: Any) -> tuple[str, dict[str, str | None]]:
         if letter not in AXES or letter in names or len(letter) != 1:
             raise ValueError(f"axis {name!r}, expected letters out of {AXES}")
         names += letter
-        units[letter] = None if isinstance(axis, str) else axis.get("unit")
+        units.append(None if isinstance(axis, str) else axis.get("unit"))
     if not {"y", "x"} <= set(names):
         raise ValueError(f"axes {names!r}, expected y and x among them")
     return names, units
 
 
 def _place(
-    axes: str, units: Mapping[str, str | None], holders: Sequence[Mapping[str, Any]]
+    axes: str, units: Sequence[str | None], holders: Sequence[Mapping[str, Any]]
 ) -> tuple[VoxelSize | None, VoxelSize | None]:
     """Return voxel size and translation in nanometres after all transformations, in order."""
     scale, shift = [1.0] * len(axes), [0.0] * len(axes)
@@ -105,14 +113,13 @@ def _place(
                 shift = [a + float(b) for a, b in zip(shift, step["translation"], strict=True)]
             elif step["type"] != "identity":
                 raise ValueError(f"transformation {step['type']!r}, expected scale or translation")
-    factors = {axis: nanometres(units.get(axis)) for axis in "zyx"}
     sizes: list[float | None] = [None, None, None]
     shifts = [0.0, 0.0, 0.0]
     for i, axis in enumerate("zyx"):
-        factor = factors[axis]
-        if axis in axes and factor is not None:
-            sizes[i] = scale[axes.index(axis)] * factor
-            shifts[i] = shift[axes.index(axis)] * factor
+        place = axes.find(axis)
+        factor = nanometres(units[place]) if place >= 0 else None
+        if factor is not None:
+            sizes[i], shifts[i] = scale[place] * factor, shift[place] * factor
     size = voxel_size(sizes, has_z="z" in axes)
     return size, (shifts[0], shifts[1], shifts[2]) if size else None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +13,10 @@ from typing import Any
 from vemctl.errors import InputError
 from vemctl.volumes.durable import write_json
 from vemctl.volumes.volume import Layout, VoxelSize
+
+
+ENDS = 2**16
+"""Bytes at each end of a file by which its sidecar knows it, along with its size."""
 
 
 @dataclass(frozen=True)
@@ -42,25 +48,45 @@ def write_sidecar(path: Path, layout: Layout, provenance: Mapping[str, Any]) -> 
         "voxel_size_nm": layout.voxel_size,
         "translation_nm": layout.translation,
     }
-    write_json(sidecar_path(path), {"volume": volume, "provenance": dict(provenance)})
+    content = {"file": _identify(path), "volume": volume, "provenance": dict(provenance)}
+    write_json(sidecar_path(path), content)
+
+
+def _identify(path: Path) -> dict[str, Any]:
+    """Tell a file from others that have or get its name, without reading it whole."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        digest = hashlib.blake2b(file.read(ENDS), digest_size=16)
+        file.seek(max(0, size - ENDS))
+        digest.update(file.read(ENDS))
+    return {"bytes": size, "blake2b_of_ends": digest.hexdigest()}
 
 
 def read_sidecar(path: Path) -> dict[str, Any] | None:
-    """Read the sidecar of a file as it is, or None if there is none.
+    """Read the sidecar of a file; None if there is none, or it was written for another file.
 
     Raises
     ------
     InputError
         It is no JSON.
+    OSError
+        It or the file cannot be read.
     """
     sidecar = sidecar_path(path)
     try:
         content = json.loads(sidecar.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None  # so it cannot be there
+        raise
     except ValueError as error:
         raise InputError(f"{sidecar}: no JSON ({error}); remove it") from error
-    return content if isinstance(content, dict) else None
+    if not isinstance(content, dict) or not path.is_file():
+        return None
+    return content if content.get("file") == _identify(path) else None
 
 
 def read_described(path: Path, shape: Sequence[int]) -> Described:

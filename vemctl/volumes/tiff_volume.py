@@ -48,6 +48,7 @@ def open_tiff(path: Path, axes: str | None, level: int) -> ArrayVolume:
     except tifffile.TiffFileError as error:
         raise InputError(f"{path}: no readable TIFF ({error}); export it again") from error
     try:
+        tif = _as_stack(tif)
         return _open(path, tif, axes, level, num_pages)
     except BaseException:
         tif.close()
@@ -85,6 +86,25 @@ def _open(path: Path, tif: Any, axes: str | None, level: int, num_pages: int) ->
     array, close = _decoded(tif, series)
     header = make_header(path, kind, names, array, chunks=array.chunks, **common)
     return ArrayVolume(header, array, close=close)
+
+
+def _as_stack(tif: Any) -> Any:
+    """See planes that tifffile wrote one by one, each as an image of its own, as one stack."""
+    import tifffile
+
+    if not tif.is_shaped or len(tif.series) < 2:
+        return tif
+    planes = {(tuple(s.shape), s.axes, s.dtype) for s in tif.series}
+    first = tif.series[0]
+    if len(planes) > 1 or first.axes != "YX" or len(first.levels) > 1:
+        return tif
+    stack: Any = tifffile.TiffFile(tif.filehandle.path, is_shaped=False)
+    found = [(tuple(s.shape), s.dtype) for s in stack.series]
+    if found != [((len(tif.series), *first.shape), first.dtype)]:
+        stack.close()
+        return tif
+    tif.close()
+    return stack
 
 
 def _decoded(tif: Any, series: Any) -> tuple[Any, Callable[[], None]]:

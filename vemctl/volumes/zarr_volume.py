@@ -29,6 +29,8 @@ class Node:
         Of an array's dimensions.
     blosc : bool
         Whether an array's chunks are in Blosc's format.
+    pickled : bool
+        Whether decoding them would unpickle.
     """
 
     path: Path
@@ -37,6 +39,7 @@ class Node:
     attributes: Mapping[str, Any]
     names: tuple[str, ...] | None = None
     blosc: bool = False
+    pickled: bool = False
 
 
 def read_node(path: Path) -> Node | None:
@@ -56,12 +59,14 @@ def read_node(path: Path) -> Node | None:
         if kind not in ("array", "group"):
             raise InputError(f"{path / 'zarr.json'}: no node_type; copy the Zarr folder again")
         attributes = meta.get("attributes") or {}
-        return Node(path, kind == "array", 3, attributes, _names(meta), _ends_in_blosc(meta))
+        names, blosc, pickled = _names(meta), _ends_in_blosc(meta), _unpickles(meta)
+        return Node(path, kind == "array", 3, attributes, names, blosc, pickled)
     for name, is_array in ((".zarray", True), (".zgroup", False)):
         if (meta := _read_json(path / name)) is not None:
             attributes = _read_json(path / ".zattrs") or {}
             names = _names({"dimension_names": attributes.get("_ARRAY_DIMENSIONS")})
-            return Node(path, is_array, 2, attributes, names, _ends_in_blosc(meta))
+            blosc, pickled = _ends_in_blosc(meta), _unpickles(meta)
+            return Node(path, is_array, 2, attributes, names, blosc, pickled)
     return None
 
 
@@ -69,6 +74,12 @@ def _ends_in_blosc(meta: Mapping[str, Any]) -> bool:
     """Tell whether what is on the disk is a Blosc buffer; a whole shard is not, but its chunks."""
     codecs = meta.get("codecs") or [{"name": (meta.get("compressor") or {}).get("id")}]
     return bool(codecs[-1].get("name") == "blosc")
+
+
+def _unpickles(meta: Mapping[str, Any]) -> bool:
+    """Tell whether a filter, compressor or codec, however deep, is numcodecs' pickle."""
+    steps = [meta.get(key) for key in ("codecs", "filters", "compressor", "storage_transformers")]
+    return "pickle" in json.dumps(steps).lower()
 
 
 def _names(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -108,7 +119,7 @@ def open_zarr(node: Node, axes: str | None, level: int) -> ArrayVolume:
     """
     if node.is_array:
         return _open_array_node(node, axes, level)
-    image = read_multiscale(node.path, node.attributes)
+    image = read_multiscale(node.path, node.attributes, axes)
     if image is None:
         raise InputError(_explain_group(node))
     _check_level(node.path, level, len(image.paths))
@@ -128,7 +139,7 @@ def _open_array_node(node: Node, axes: str | None, level: int) -> ArrayVolume:
         owner = read_node(parent)
         if owner is None:
             break
-        image = read_multiscale(parent, owner.attributes)
+        image = read_multiscale(parent, owner.attributes, axes)
         name = node.path.relative_to(parent).as_posix()
         if image is not None and name in image.paths:
             return _open_array(node, node.path, axes, image, image.paths.index(name))
@@ -148,6 +159,11 @@ def _open_array(
 
     from vemctl.volumes.local_stores import CheckedStore
 
+    if node.pickled:
+        raise InputError(
+            f"{node.path}: its chunks are pickled Python objects, which may run code and are never "
+            "loaded; save the image itself as an array of numbers"
+        )
     store = CheckedStore(node.path, read_only=True, blosc=node.blosc)
     try:
         array: Any = zarr.open_array(store, mode="r", zarr_format=node.zarr_format)

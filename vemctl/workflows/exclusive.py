@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vemctl.errors import OutputError
+from vemctl.events import Listener, Noted, ignore
 from vemctl.volumes.durable import output_errors
 
 
 @contextlib.contextmanager
-def exclusive(output: Path) -> Iterator[None]:
+def exclusive(output: Path, listen: Listener = ignore) -> Iterator[None]:
     """Keep other runs off `output`, by a lock on a hidden file beside it that ends with us.
 
     Two writers of one output would each take the other's blocks for their own.
@@ -19,6 +20,8 @@ def exclusive(output: Path) -> Iterator[None]:
     Parameters
     ----------
     output : Path
+    listen : Listener
+        Is told where the file system has no locks.
 
     Raises
     ------
@@ -33,6 +36,11 @@ def exclusive(output: Path) -> Iterator[None]:
         lock = FileLock(path)
         try:
             lock.acquire(timeout=0)
+        except NotImplementedError:
+            listen(
+                Noted(f"{path.parent}: no locks there; see that only one run writes {output.name}",
+                      "warning")
+            )  # fmt: skip
         except Timeout:
             raise OutputError(
                 f"{output}: another run is writing it; wait for it, stop it, or choose another "

@@ -55,7 +55,7 @@ class OutputOptions:
         None,
         panel=OUTPUT,
         metavar="DTYPE",
-        help="Stored type; integers are rounded and clipped. Default: the input's type.",
+        help="Stored type; values keep the input's units. Default: the input's type.",
     )
     ome_zarr: Literal["0.5", "0.4"] = option(
         "0.5", panel=OUTPUT, help="OME-Zarr version of *.zarr outputs."
@@ -102,7 +102,8 @@ class TilingOptions:
         panel=TILING,
         min=1,
         short="-b",
-        help="Tiles per network call. Default: 1 on a CPU, on a GPU what fits its memory.",
+        help="Tiles per network call. More than the default, 1, is faster on a GPU, but the last "
+        "bits of the result may then depend on the blocks.",
     )
 
 
@@ -155,7 +156,7 @@ class PredictRequest:
         One per input of the method.
     output : Path
     weights : str, optional
-        A file, a run folder, or a name of the catalogue.
+        A file, or a name of the catalogue.
     method_options : object
         An instance of the method's `predict_options`.
     """

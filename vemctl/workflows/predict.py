@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vemctl import registry
+from vemctl import registry, weights
 from vemctl.errors import Interrupted, OptionError, OutputError, ResumeError, VemctlError
 from vemctl.events import (
     Finished,
@@ -27,16 +27,16 @@ from vemctl.plugin import Method
 from vemctl.prediction import engine
 from vemctl.prediction.allocator import share_arenas
 from vemctl.prediction.calls import Caller, seconds_per_tile
-from vemctl.prediction.ledger import Ledger
+from vemctl.prediction.ledger import Ledger, differences
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import partial_folder
-from vemctl.volumes.destination import Destination, check_output
+from vemctl.volumes.destination import Destination, check_output, read_provenance
 from vemctl.workflows.config import request_to_json
 from vemctl.workflows.exclusive import exclusive
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.preparation import Prepared, identity, prepare
-from vemctl.workflows.provenance import provenance, recordable
-from vemctl.workflows.sources import Sources, open_sources
+from vemctl.workflows.provenance import made_by, provenance, recordable
+from vemctl.workflows.sources import Sources, fingerprint, open_sources
 
 TIMED_TILES = 2
 LEDGER = "ledger.jsonl"
@@ -109,14 +109,16 @@ def predict(
     stop = stop or threading.Event()
     share_arenas()
     method = _method(request)
-    if request.run.resume and _is_done(request):
-        listen(Noted(f"{request.output} is finished: nothing to resume"))
-        return PredictResult(request.output, {"resumed": True, "seconds": 0.0})
     with open_sources(request.inputs, method.inputs, request.input) as sources:
         _check_place(request, 0)
+        if request.run.resume and not partial_folder(request.output).exists():
+            if _is_done(request, method, sources):
+                listen(Noted(f"{request.output} is finished: nothing to resume"))
+                return PredictResult(request.output, {"resumed": True, "seconds": 0.0})
+            listen(Noted(f"{request.output} was not begun: starting it"))
         prepared = prepare(request, method, sources, listen, stop, known=_known(request))
         _check_place(request, _needed_bytes(request, prepared), prepared)
-        with exclusive(request.output):
+        with exclusive(request.output, listen):
             facts = _run(request, method, prepared, sources, listen, stop)
     seconds = time.monotonic() - began
     listen(Finished(request.output, seconds))
@@ -152,8 +154,26 @@ def _needed_bytes(request: PredictRequest, prepared: Prepared) -> int:
     return kept + plan.output_bytes // 20
 
 
-def _is_done(request: PredictRequest) -> bool:
-    return request.output.exists() and not partial_folder(request.output).exists()
+def _is_done(request: PredictRequest, method: Method, sources: Sources) -> bool:
+    """Return whether the output is there and this request made it; there is no unfinished one.
+
+    Raises
+    ------
+    ResumeError
+        The output was made otherwise, and may not be replaced.
+    """
+    if not request.output.exists():
+        return False
+    found = weights.resolve(request.weights, method)
+    wanted = made_by(request, found, [fingerprint(volume) for volume in sources.volumes])
+    there = read_provenance(request.output) or {}
+    other = differences({key: there.get(key) for key in wanted}, wanted)
+    if other and not request.writing.overwrite:
+        raise ResumeError(
+            f"{request.output}: finished, and made otherwise: {'; '.join(other[:3])}. Use "
+            f"--overwrite to make it anew, or choose another output"
+        )
+    return not other
 
 
 def _known(request: PredictRequest) -> dict[str, Any] | None:
@@ -216,7 +236,7 @@ def _run(
     try:
         if resumed:
             torn = sum(
-                engine.verify(ledger, stage, store, listen)
+                engine.verify(ledger, stage, store, listen, stop)
                 for stage, store in (("final", destination.store), ("scratch", draft))
                 if store is not None
             )
@@ -229,7 +249,7 @@ def _run(
         if not ledger.entries:
             destination.discard()
         raise
-    destination.finish(provenance(method, prepared, recorded), _Phases(listen, stop))
+    destination.finish(provenance(method, prepared, belongs, recorded), _Phases(listen, stop))
     return {
         "resumed": resumed,
         "network_seconds": round(caller.seconds, 2),

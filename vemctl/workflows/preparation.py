@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,6 @@ from vemctl.errors import OptionError
 from vemctl.events import Listener
 from vemctl.nn import device as devices
 from vemctl.plugin import Method, Output, Request, Restorer, Tiling, Triple, VolumeFacts
-from vemctl.prediction.calls import automatic_batch
 from vemctl.prediction.plan import Plan, make_plan
 from vemctl.prediction.statistics import measure
 from vemctl.tiles.grid import TileGrid, tile_grid
@@ -65,7 +66,8 @@ def prepare(
     Parameters
     ----------
     known : dict, optional
-        The identity of the run that is being resumed, whose statistics and batch are taken over.
+        The identity of the run that is being resumed, whose statistics and number of threads are
+        taken over.
 
     Raises
     ------
@@ -76,11 +78,13 @@ def prepare(
     """
     weights = weights_store.resolve(request.weights, method)
     device = devices.resolve(request.compute.device)
+    if known and isinstance(known.get("threads"), int):
+        devices.use_threads(known["threads"])
     as_original = request.run.as_original
     if as_original and not method.has_original:
         raise OptionError(f"--as-original: {method.name} has no original program; leave it out")
     names = method.statistics(request.method_options, as_original=as_original)
-    statistics = (known or {}).get("statistics") or [
+    statistics = _measured_before(known, names, len(sources.volumes)) or [
         measure(
             volume, sources.series, names, listen, stop, check_finite=not request.input.nan_to_num
         )
@@ -98,11 +102,7 @@ def prepare(
     )
     grid = tile_grid(sources.header.shape, restorer.footprint)
     layout = make_layout(request.writing, sources, grid, restorer.footprint.scale, restorer.output)
-    batch = (
-        request.tiling.batch
-        or (known or {}).get("batch")
-        or automatic_batch(restorer, grid.tile_shape, device, grid.num_tiles)
-    )
+    batch = request.tiling.batch or 1
     plan = make_plan(
         grid=grid,
         footprint=restorer.footprint,
@@ -117,6 +117,16 @@ def prepare(
         block=request.compute.block,
     )
     return Prepared(plan, restorer, device, weights, statistics)
+
+
+def _measured_before(
+    known: dict[str, Any] | None, names: Sequence[str], count: int
+) -> list[dict[str, float]] | None:
+    """Return the statistics of the run that is being resumed, if they are those asked for."""
+    found = (known or {}).get("statistics")
+    if not isinstance(found, list) or len(found) != count:
+        return None
+    return found if all(set(each) == set(names) for each in found) else None
 
 
 def make_layout(
@@ -181,7 +191,13 @@ def _translation(
 
 
 def choose_dtype(asked: str | None, method: str | None, stored: np.dtype[Any]) -> str:
-    """Return the name of the output's type: as asked, as the method says, or the input's."""
+    """Return the name of the output's type: as asked, as the method says, or the input's.
+
+    Raises
+    ------
+    OptionError
+        No such type, or one that would lose the input's values, which keep their units.
+    """
     if asked is None:
         return method or stored.name
     if asked not in DTYPES:
@@ -189,6 +205,12 @@ def choose_dtype(asked: str | None, method: str | None, stored: np.dtype[Any]) -
     if method is not None and asked != method:
         raise OptionError(
             f"--dtype {asked}: with these options the result is {method}; leave it out"
+        )
+    wanted = np.dtype(asked)
+    if wanted.kind != "f" and not np.can_cast(stored, wanted):
+        raise OptionError(
+            f"--dtype {asked}: values keep the units of the input, which is {stored.name}, and "
+            f"would be cut off; expected a type that holds them, such as float32"
         )
     return asked
 
@@ -223,6 +245,8 @@ def identity(
         "method": request.method,
         "weights_sha256": prepared.weights.sha256 if prepared.weights else None,
         "device": prepared.device.partition(":")[0],
+        "threads": devices.num_threads(prepared.device),
+        "versions": {name: version(name) for name in ("vemctl", "torch", "numpy")},
         "batch": prepared.plan.batch,
         "options": options,
         "input": [fingerprint(volume) for volume in sources.volumes],

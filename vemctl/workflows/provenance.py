@@ -9,6 +9,8 @@ from typing import Any
 
 from vemctl import __version__
 from vemctl.plugin import Method
+from vemctl.weights import Resolved
+from vemctl.workflows.config import request_to_json
 from vemctl.workflows.options import ComputeOptions, OutputOptions, PredictRequest, RunOptions
 from vemctl.workflows.preparation import Prepared
 
@@ -25,8 +27,41 @@ def recordable(request: PredictRequest) -> PredictRequest:
     )
 
 
-def provenance(method: Method, prepared: Prepared, recorded: dict[str, Any]) -> dict[str, Any]:
-    """Return what an output says of how it was made; the same for the same result."""
+def made_by(
+    request: PredictRequest, weights: Resolved | None, inputs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the part of an output's provenance that `request` decides, as JSON types.
+
+    Parameters
+    ----------
+    request : PredictRequest
+    weights : Resolved, optional
+    inputs : list of dict
+        The fingerprint of every input.
+    """
+    recorded = request_to_json(recordable(request))
+    return {
+        "method": request.method,
+        "weights": {"name": weights.name, "sha256": weights.sha256} if weights else None,
+        "input": inputs,
+        "request": recorded,
+    }
+
+
+def provenance(
+    method: Method, prepared: Prepared, belongs: dict[str, Any], recorded: dict[str, Any]
+) -> dict[str, Any]:
+    """Return what an output says of how it was made; the same for the same result.
+
+    Parameters
+    ----------
+    method : Method
+    prepared : Prepared
+    belongs : dict
+        The run's identity.
+    recorded : dict
+        The request.
+    """
     footprint, weights = prepared.restorer.footprint, prepared.weights
     return {
         "vemctl": __version__,
@@ -35,6 +70,7 @@ def provenance(method: Method, prepared: Prepared, recorded: dict[str, Any]) -> 
         "doi": method.doi,
         "weights": {"name": weights.name, "sha256": weights.sha256} if weights else None,
         "request": recorded,
+        "input": belongs["input"],
         "tiling": {
             "tile": list(prepared.plan.grid.tile_shape),
             "overlap": list(footprint.overlap),
@@ -43,7 +79,8 @@ def provenance(method: Method, prepared: Prepared, recorded: dict[str, Any]) -> 
             "batch": prepared.plan.batch,
         },
         "statistics": prepared.statistics,
-        "device": prepared.device.partition(":")[0],
+        "device": belongs["device"],
+        "threads": belongs["threads"],
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("numpy", "torch", "zarr")},

@@ -11,9 +11,12 @@ from vemctl.errors import InputError, WeightsError
 from vemctl.volumes.destination import read_provenance
 from vemctl.workflows.config import request_from_json
 from vemctl.workflows.options import PredictRequest
+from vemctl.workflows.sources import fingerprint, open_sources
 
 
-def recorded_request(made: Path, output: Path | None, *, overwrite: bool) -> PredictRequest:
+def recorded_request(
+    made: Path, output: Path | None, *, overwrite: bool, resume: bool
+) -> PredictRequest:
     """Return the request that made the output `made`.
 
     Parameters
@@ -21,12 +24,12 @@ def recorded_request(made: Path, output: Path | None, *, overwrite: bool) -> Pre
     made : Path
     output : Path, optional
         Where the repetition goes; None for `made` itself.
-    overwrite : bool
+    overwrite, resume : bool
 
     Raises
     ------
     InputError
-        `made` is missing or does not tell how it was made.
+        `made` is missing or does not tell how it was made; an input is gone or another by now.
     WeightsError
         The weights of that name or path are others by now.
     """
@@ -46,8 +49,22 @@ def recorded_request(made: Path, output: Path | None, *, overwrite: bool) -> Pre
             f"{found.path}: SHA-256 {found.sha256}, but {made} was made with weights of SHA-256 "
             f"{used.get('sha256')}; put those back, or use vemctl predict"
         )
+    for path in recorded.inputs:
+        if not path.exists():
+            raise InputError(
+                f"{path}: {made} was made from it, but it is not there; put it back, or use vemctl "
+                f"predict with its new place"
+            )
+    names = registry.get(recorded.method).inputs
+    with open_sources(recorded.inputs, names, recorded.input) as sources:
+        now = [fingerprint(volume) for volume in sources.volumes]
+    if now != provenance.get("input"):
+        raise InputError(
+            f"{', '.join(map(str, recorded.inputs))}: changed since {made} was made from it; put "
+            f"the former back, or use vemctl predict"
+        )
     return replace(
         recorded,
         writing=replace(recorded.writing, overwrite=overwrite),
-        run=replace(recorded.run, resume=False),
+        run=replace(recorded.run, resume=resume),
     )
