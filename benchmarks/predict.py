@@ -33,8 +33,8 @@ from vemctl.plugin import Footprint, Method, NoOptions, Output, Place, Request, 
 from vemctl.workflows.options import ComputeOptions, PredictRequest, TilingOptions
 from vemctl.workflows.predict import predict
 
-SMALL, LARGE = (128, 1024, 1024), (512, 1024, 1024)
-BUDGET = "384MiB"
+SMALL, LARGE = (256, 1024, 1024), (1024, 1024, 1024)
+BLOCK = (64, 512, 512)
 
 
 class Copy(Method):
@@ -116,7 +116,7 @@ def memory_child(folder: Path, shape: tuple[int, int, int], window: str) -> dict
             folder / "out.zarr",
             None,
             NoOptions(),
-            compute=ComputeOptions(device="cpu", memory=BUDGET),
+            compute=ComputeOptions(device="cpu", block=BLOCK),
         ),
         meter,
     )  # fmt: skip

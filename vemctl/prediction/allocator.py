@@ -1,23 +1,37 @@
-"""Keep the heap in few pieces, so that the plan's projection of memory holds over a long run."""
+"""Keep the heap small, so that the plan's projection of memory holds over a long run.
+
+glibc gives every thread an arena of its own and keeps there what the thread frees. The threads
+that decode and encode chunks would so hold, over hundreds of blocks, a quarter more than the
+buffers that are in use. C libraries without these knobs do not have the arenas.
+"""
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import cache
 
 M_ARENA_MAX = -8  # malloc.h of glibc
-NUM_ARENAS = 2
 
 
 @cache
-def share_arenas() -> bool:
-    """Let the threads of this process share two arenas of the heap; return whether they do.
+def share_arena() -> bool:
+    """Let the threads that this process starts from now on share one arena; tell whether."""
+    knob = _function("mallopt")
+    return bool(knob and knob(M_ARENA_MAX, 1))
 
-    glibc gives every thread an arena of its own and keeps there what the thread frees. The
-    threads that decode and encode chunks would so hold, over hundreds of blocks, a quarter more
-    than the buffers that are in use. C libraries without this knob do not have the arenas.
-    """
+
+def give_back() -> None:
+    """Return the free pages of the heap to the system."""
+    trim = _function("malloc_trim")
+    if trim:
+        trim(0)
+
+
+@cache
+def _function(name: str) -> Callable[..., int] | None:
     try:
-        return bool(ctypes.CDLL(None).mallopt(M_ARENA_MAX, NUM_ARENAS))
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError, TypeError):
-        return False
+        return None
+    return found

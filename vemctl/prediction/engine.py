@@ -16,6 +16,7 @@ import numpy.typing as npt
 from vemctl.errors import Interrupted
 from vemctl.events import Listener, StageAdvanced, StageFinished, StageStarted
 from vemctl.plugin import Triple
+from vemctl.prediction.allocator import give_back
 from vemctl.prediction.calls import Caller, Job
 from vemctl.prediction.ledger import Entry, Ledger
 from vemctl.prediction.plan import Plan, Series
@@ -102,6 +103,7 @@ def restore(work: Work) -> None:
                     work.ledger.commit(behind.result())
                 behind = writer.submit(_write, work, one, block, values)
                 del values
+                give_back()
         finally:
             if ahead:
                 ahead.cancel()

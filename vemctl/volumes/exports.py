@@ -69,9 +69,7 @@ def export(
         _write_mrc(store.layout, path, planes)
 
 
-def _planes(
-    store: BlockStore, order: str, progress: Progress, slab_bytes: int
-) -> Iterator[Array]:
+def _planes(store: BlockStore, order: str, progress: Progress, slab_bytes: int) -> Iterator[Array]:
     """Read all (y, x) planes, the axes before them counted up in the given order.
 
     Parameters

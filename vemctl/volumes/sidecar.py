@@ -14,7 +14,6 @@ from vemctl.errors import InputError
 from vemctl.volumes.durable import write_json
 from vemctl.volumes.volume import Layout, VoxelSize
 
-
 ENDS = 2**16
 """Bytes at each end of a file by which its sidecar knows it, along with its size."""
 

@@ -25,7 +25,7 @@ from vemctl.events import (
 )
 from vemctl.plugin import Method
 from vemctl.prediction import engine
-from vemctl.prediction.allocator import share_arenas
+from vemctl.prediction.allocator import share_arena
 from vemctl.prediction.calls import Caller, seconds_per_tile
 from vemctl.prediction.ledger import Ledger, differences
 from vemctl.volumes.block_store import BlockStore
@@ -107,7 +107,7 @@ def predict(
     """
     began = time.monotonic()
     stop = stop or threading.Event()
-    share_arenas()
+    share_arena()
     method = _method(request)
     with open_sources(request.inputs, method.inputs, request.input) as sources:
         _check_place(request, 0)
@@ -249,7 +249,11 @@ def _run(
         if not ledger.entries:
             destination.discard()
         raise
-    destination.finish(provenance(method, prepared, belongs, recorded), _Phases(listen, stop))
+    destination.finish(
+        provenance(method, prepared, belongs, recorded),
+        _Phases(listen, stop),
+        memory_bytes=plan.memory.total,
+    )
     return {
         "resumed": resumed,
         "network_seconds": round(caller.seconds, 2),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tifffile
 import yaozarrs
+import zarr
 from unit.volumes.conftest import (
     fill,
     ignore_progress,
@@ -16,10 +17,12 @@ from unit.volumes.conftest import (
     write_volume,
 )
 
-from vemctl.errors import OutputError, ResumeError
+from vemctl.errors import InputError, OutputError, ResumeError
 from vemctl.volumes import destination as module
+from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import check_output
 from vemctl.volumes.destination import Destination, read_provenance
+from vemctl.volumes.durable import TEMPORARY
 from vemctl.volumes.open import open_volume
 
 SHAPE = (6, 40, 50)
@@ -236,3 +239,161 @@ def test_huge_planes_are_read_few_at_a_time(tmp_path: Path, name, monkeypatch):
     monkeypatch.setattr("vemctl.volumes.exports.SLAB_BYTES", 100)
     write_volume(tmp_path / "b" / name, data, make_layout("zyx", SHAPE))
     assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", ["v.zarr", "v.tif"])
+def test_a_foreign_partial_folder_is_never_deleted(tmp_path: Path, name):
+    """What vemctl did not begin stays, whatever is allowed; what it began may go."""
+    partial = tmp_path / f"{name}.partial"
+    partial.mkdir()
+    (partial / "precious").write_text("x")
+    layout = make_layout("zyx", SHAPE)
+    for allowed in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(OutputError, match=r"precious, is in the way .*remove it yourself"):
+            check(tmp_path / name, **allowed)
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match="precious, is in the way"):
+            Destination.create(tmp_path / name, layout, overwrite=overwrite)
+    assert (partial / "precious").read_text() == "x"
+    (partial / "precious").rename(partial / f"destination.json.0123{TEMPORARY}")
+    check(tmp_path / name, overwrite=True)
+    going = Destination.create(tmp_path / name, layout, overwrite=True)
+    (partial / "more").mkdir()
+    Destination.create(tmp_path / name, layout, overwrite=True)
+    (partial / "destination.json").unlink()
+    with pytest.raises(OutputError, match="is in the way"):
+        going.discard()
+    assert partial.exists()
+
+
+def test_a_removal_that_is_stopped_can_be_repeated(tmp_path: Path, monkeypatch):
+    """What tells that a partial folder is ours is removed last."""
+    going = Destination.create(tmp_path / "v.zarr", make_layout("zyx", SHAPE))
+    (going.partial / "ledger").write_text("x")
+    for left in (0, 1):
+        with monkeypatch.context() as patch:
+            patch.setattr(shutil, "rmtree", stopping(shutil.rmtree, [left]))
+            with pytest.raises(Stopped):
+                going.discard()
+        assert [p.name for p in going.partial.glob("*.json")] == ["destination.json"]
+    going.discard()
+    assert not going.partial.exists()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "what"),
+    [
+        ({"plate": {"wells": []}}, "an OME-Zarr plate"),
+        ({"ome": {"plate": {"wells": []}, "version": "0.5"}}, "an OME-Zarr plate"),
+        ({"well": {"images": []}}, "a well"),
+        ({"bioformats2raw.layout": 3}, "bioformats2raw"),
+        ({"ome": {"bioformats2raw.layout": 3}}, "bioformats2raw"),
+        ({"bioformats2raw.layout": 3, "multiscales": [{}]}, "bioformats2raw"),
+        ({}, "no OME-Zarr image"),
+        ({"multiscales": [{}]}, None),
+        ({"ome": {"multiscales": [{}]}}, None),
+        ({"vemctl": {}}, None),
+    ],
+)
+def test_only_images_arrays_and_empty_folders_are_replaced(tmp_path: Path, attributes, what):
+    """A collection of images is not deleted to make room for one."""
+    path = tmp_path / "v.zarr"
+    group = zarr.create_group(path, attributes=attributes)
+    group.create_array("0", data=make_data(SHAPE))
+    check(path / ".." / "other.zarr", overwrite=True)
+    if what is None:
+        check(path, overwrite=True)
+        write_volume(path, make_data(SHAPE), make_layout("zyx", SHAPE), overwrite=True)
+        return
+    for refuse in (
+        lambda: check(path, overwrite=True),
+        lambda: Destination.create(path, make_layout("zyx", SHAPE), overwrite=True),
+    ):
+        with pytest.raises(OutputError, match=f"{what}.*not replaced"):
+            refuse()
+    assert (path / "0").is_dir()
+
+
+def test_arrays_are_replaced_and_damaged_stores_are_not(tmp_path: Path):
+    """An array and an empty folder may go; of damaged metadata nobody knows whose they are."""
+    zarr.create_array(tmp_path / "a.zarr", data=make_data(SHAPE))
+    (tmp_path / "e.zarr").mkdir()
+    (tmp_path / "d.zarr").mkdir()
+    (tmp_path / "d.zarr/zarr.json").write_text("{")
+    check(tmp_path / "a.zarr", overwrite=True)
+    check(tmp_path / "e.zarr", overwrite=True)
+    with pytest.raises(OutputError, match="damaged Zarr metadata, which is not replaced"):
+        check(tmp_path / "d.zarr", overwrite=True)
+
+
+@pytest.mark.parametrize("length", [300, 220])
+def test_a_name_that_is_too_long_is_refused_early(tmp_path: Path, length):
+    """Also one that is too long only for what is made beside it in the end."""
+    path = tmp_path / ("x" * length + ".tif")
+    for step in (
+        lambda: check(path),
+        lambda: check(tmp_path / "v.zarr", inputs=[path]) or check(path, overwrite=True),
+    ):
+        with pytest.raises(OutputError, match="name too long") as raised:
+            step()
+        assert "\n" not in str(raised.value)
+    if length == 300:
+        with pytest.raises(OutputError, match="name too long"):
+            Destination.create(path, make_layout("zyx", SHAPE))
+        with pytest.raises(InputError, match="name too long"):
+            read_provenance(path)
+
+
+def test_a_folder_that_is_not_readable_is_refused(tmp_path: Path, monkeypatch):
+    """Closed doors give one line for the output, and for what it says of itself."""
+
+    def refuse(self, **_):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    layout = make_layout("zyx", SHAPE)
+    monkeypatch.setattr(Path, "stat", refuse)
+    for error, step in (
+        (OutputError, lambda: check(tmp_path / "v.zarr")),
+        (OutputError, lambda: Destination.create(tmp_path / "v.zarr", layout)),
+        (InputError, lambda: read_provenance(tmp_path / "v.zarr")),
+    ):
+        with pytest.raises(error, match=r"v\.zarr.*Permission denied") as raised:
+            step()
+        assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["v.tif", "v.npy", "v.mrc"])
+def test_an_export_keeps_to_its_budget(tmp_path: Path, name, monkeypatch):
+    """At most a quarter of it is read at once, at least a plane, and no byte depends on it."""
+    data = make_data(SHAPE)
+    write_volume(tmp_path / "a" / name, data, make_layout("zyx", SHAPE))
+    plane, read, depths = data[0].nbytes, BlockStore.read, []
+
+    def watched(self, region, *where):
+        depths.append(region[0].stop - region[0].start)
+        return read(self, region, *where)
+
+    monkeypatch.setattr(BlockStore, "read", watched)
+    for memory, deepest in ((4 * 3 * plane, 3), (4 * 2 * plane + 3, 2), (1, 1), (None, 4)):
+        depths.clear()
+        path = tmp_path / str(memory) / name
+        going = Destination.create(path, make_layout("zyx", SHAPE))
+        fill(going, data)
+        going.finish({"method": "test"}, ignore_progress, memory_bytes=memory)
+        assert max(depths) == deepest
+        assert path.read_bytes() == (tmp_path / "a" / name).read_bytes()
+
+
+def test_a_stale_sidecar_is_not_believed(tmp_path: Path):
+    """A file put in the place of ours has neither our axes nor our provenance."""
+    path = tmp_path / "v.npy"
+    data = make_data((2, 6, 40, 50))
+    write_volume(path, data, make_layout("czyx", data.shape))
+    assert open_volume(path).header.voxel_size == (40.0, 8.0, 8.0)
+    assert read_provenance(path) == {"method": "test"}
+    np.save(path, data[::-1])
+    assert read_provenance(path) is None
+    with pytest.raises(InputError, match="without axes"):
+        open_volume(path)
+    path.unlink()
+    assert read_provenance(path) is None

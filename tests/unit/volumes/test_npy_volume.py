@@ -58,3 +58,10 @@ def test_what_cannot_be_a_volume_is_refused(tmp_path: Path):
     path.write_bytes(b"\x93NUMPY")
     with pytest.raises(InputError, match=r"no readable \.npy header"):
         open_volume(path)
+
+
+def test_a_name_without_room_for_a_sidecar_is_read(tmp_path: Path):
+    """A file that could not have a sidecar has none."""
+    path = tmp_path / ("x" * 248 + ".npy")
+    np.save(path, make_data((3, 4, 5)))
+    assert open_volume(path).header.shape == (3, 4, 5)

@@ -235,3 +235,37 @@ def test_what_is_no_tiff_is_refused(tmp_path: Path):
         (tmp_path / "x.tif").write_bytes(content)
         with pytest.raises(InputError, match=r"x\.tif: (no|a) TIFF"):
             open_volume(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}])
+def test_planes_written_one_by_one_are_a_stack(tmp_path: Path, stack, options):
+    """Tifffile describes each as an image of its own."""
+    path = tmp_path / "s.tif"
+    with tifffile.TiffWriter(path) as tif:
+        for plane in stack:
+            tif.write(plane, contiguous=False, **options)
+    with tifffile.TiffFile(path) as tif:
+        assert len(tif.series) == 12
+    volume = open_volume(path)
+    assert (volume.header.axes, volume.header.shape) == ("zyx", stack.shape)
+    region = (slice(3, 9), slice(7, 30), slice(1, 52))
+    assert np.array_equal(volume.read(region), stack[region])
+    volume.close()
+
+
+@pytest.mark.parametrize("other", ["shape", "dtype", "stack", "colour"])
+def test_unequal_images_written_one_by_one_are_no_stack(tmp_path: Path, stack, other):
+    """Only grey planes of one shape and type are put together."""
+    images = {
+        "shape": [stack[0], stack[0, :20]],
+        "dtype": [stack[0], stack[0].astype("uint8")],
+        "stack": [stack[:3], stack[3:6]],
+        "colour": [np.zeros((40, 52, 3), "uint8")] * 2,
+    }[other]
+    with tifffile.TiffWriter(tmp_path / "s.tif") as tif:
+        for one in images:
+            tif.write(
+                one, photometric="rgb" if other == "colour" else "minisblack", contiguous=False
+            )
+    with pytest.raises(InputError, match="holds 2 images"):
+        open_volume(tmp_path / "s.tif")

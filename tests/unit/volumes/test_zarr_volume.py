@@ -1,6 +1,7 @@
 """OME-Zarr and plain Zarr, by metadata of all kinds, whole and damaged."""
 
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -247,3 +248,60 @@ def test_a_cut_chunk_of_any_codec_is_refused(tmp_path: Path, zarr_format, codec)
         file.write_bytes(file.read_bytes()[:kept])
         with pytest.raises(InputError, match="cannot read z 0:4"):
             volume.read(whole(data.shape))
+
+
+def test_voxel_sizes_go_by_the_axes_that_are_asked_for(tmp_path: Path):
+    """A time step is no distance in z, and sizes stay with the stored axes they belong to."""
+    named = multiscale(["second", "nanometer", "nanometer"], axes="tyx")
+    named["multiscales"][0]["axes"][0]["type"] = "time"
+    path = image(tmp_path, named)
+    assert open_volume(path).header.voxel_size == (4, 4, 5)
+    assert open_volume(path, axes="zyx").header.voxel_size is None
+    assert open_volume(path / "0", axes="zyx").header.voxel_size is None
+    path = image(tmp_path, multiscale(["nanometer"] * 3))
+    assert open_volume(path, axes="XZY").header.voxel_size == (4, 5, 50)
+    with pytest.raises(OptionError, match="names 2 axes"):
+        open_volume(path, axes="yx")
+
+
+class Payload:
+    """Unpickling it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+@pytest.mark.parametrize("dtype", ["|u1", "|O"])
+@pytest.mark.parametrize("key", ["filters", "compressor", "codecs", "inner codecs"])
+def test_pickled_chunks_are_never_loaded(tmp_path: Path, key, dtype):
+    """A store that names pickle as a filter, compressor or codec is refused and runs nothing."""
+    path, ran = tmp_path / "p.zarr", tmp_path / "ran"
+    old = key in ("filters", "compressor")
+    zarr.create_array(
+        path,
+        data=make_data((2, 4, 4)),
+        chunks=(2, 4, 4),
+        compressors=None,
+        zarr_format=2 if old else 3,
+    )
+    metadata = path / (".zarray" if old else "zarr.json")
+    content = json.loads(metadata.read_text())
+    if old:
+        content["dtype"] = dtype
+        content[key] = {"id": "pickle"} if key == "compressor" else [{"id": "pickle"}]
+    else:
+        codec = {"name": "numcodecs.pickle", "configuration": {}}
+        inner = {"chunk_shape": [2, 4, 4], "codecs": [codec], "index_codecs": []}
+        sharding = {"name": "sharding_indexed", "configuration": inner}
+        content["codecs"] = [codec if key == "codecs" else sharding]
+    metadata.write_text(json.dumps(content))
+    chunk = path / ("0.0.0" if old else "c/0/0/0")
+    assert chunk.exists()
+    chunk.write_bytes(pickle.dumps(Payload(ran)))
+    with pytest.raises(InputError, match=r"pickled Python objects.*never loaded") as raised:
+        open_volume(path)
+    assert "\n" not in str(raised.value)
+    assert not ran.exists()
