@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from vemctl.__main__ import main
-from vemctl.volumes.destination import read_provenance
+from vemctl.volumes.provenance import read_provenance
 
 
 @pytest.mark.slow

@@ -14,8 +14,8 @@ import numpy as np
 
 from vemctl.errors import OptionError
 from vemctl.volumes.array_volume import ArrayVolume
-from vemctl.volumes.destination import read_provenance
 from vemctl.volumes.open import open_volume
+from vemctl.volumes.provenance import read_provenance
 from vemctl.volumes.volume import Array, Header, Region, Triple, Volume, VoxelSize
 
 SAMPLED_CHUNKS = 27

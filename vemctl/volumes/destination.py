@@ -10,7 +10,6 @@ from typing import Any
 
 from vemctl.errors import InputError, OutputError, ResumeError
 from vemctl.volumes.block_store import (
-    UNFINISHED,
     BlockStore,
     restore_unfinished,
 )
@@ -33,14 +32,13 @@ from vemctl.volumes.durable import (
     sync_folder,
     write_json,
 )
+from vemctl.volumes.provenance import PROVENANCE
 from vemctl.volumes.pyramid import build_pyramid, finish_metadata
-from vemctl.volumes.sidecar import read_sidecar, write_sidecar
+from vemctl.volumes.sidecar import write_sidecar
 from vemctl.volumes.volume import Layout
-from vemctl.volumes.zarr_volume import read_node
 
-__all__ = ["Destination", "check_layout", "check_output", "read_provenance"]
+__all__ = ["Destination", "check_layout", "check_output"]
 
-PROVENANCE = "vemctl"
 Progress = Callable[[str, int, int], None]
 
 
@@ -288,39 +286,3 @@ def _refuse_existing(path: Path, partial: Path | None = None) -> None:
 
 def _image_name(path: Path) -> str:
     return path.name.removesuffix(path.suffix).removesuffix(".ome")
-
-
-def read_provenance(path: Path) -> dict[str, Any] | None:
-    """Read how vemctl made an output; None if it did not, or has not finished.
-
-    Parameters
-    ----------
-    path : Path
-        An OME-Zarr image, one of its arrays, or a file with its sidecar.
-
-    Raises
-    ------
-    InputError
-        It cannot be looked at, or what it says is damaged.
-    """
-    try:
-        return _read_provenance(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(
-            f"{path}: cannot be read ({reason}); check the path and its permissions"
-        ) from error
-
-
-def _read_provenance(path: Path) -> dict[str, Any] | None:
-    if not path.is_dir():
-        found = (read_sidecar(path) or {}).get("provenance")
-        return found if isinstance(found, dict) else None
-    for folder in (path, path.parent):
-        node = read_node(folder)
-        if node is None:
-            return None
-        found = node.attributes.get(PROVENANCE)
-        if isinstance(found, dict) and UNFINISHED not in node.attributes:
-            return found
-    return None

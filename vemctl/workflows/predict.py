@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import shutil
 import threading
 import time
@@ -13,14 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from vemctl import registry, weights
-from vemctl.errors import Interrupted, OptionError, OutputError, ResumeError, VemctlError
+from vemctl.errors import OptionError, OutputError, ResumeError, VemctlError
 from vemctl.events import (
     Finished,
     Listener,
     Noted,
-    StageAdvanced,
-    StageFinished,
-    StageStarted,
     ignore,
 )
 from vemctl.plugin import Method
@@ -30,10 +26,12 @@ from vemctl.prediction.calls import Caller, seconds_per_tile
 from vemctl.prediction.ledger import Ledger, differences
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import partial_folder
-from vemctl.volumes.destination import Destination, check_output, read_provenance
+from vemctl.volumes.destination import Destination, check_output
+from vemctl.volumes.provenance import read_provenance
 from vemctl.workflows.config import request_to_json
 from vemctl.workflows.exclusive import exclusive
 from vemctl.workflows.options import PredictRequest
+from vemctl.workflows.phases import Phases
 from vemctl.workflows.preparation import Prepared, identity, prepare
 from vemctl.workflows.provenance import made_by, provenance, recordable
 from vemctl.workflows.sources import Sources, fingerprint, open_sources
@@ -251,7 +249,7 @@ def _run(
         raise
     destination.finish(
         provenance(method, prepared, belongs, recorded),
-        _Phases(listen, stop),
+        Phases(listen, stop),
         memory_bytes=plan.memory.total,
     )
     return {
@@ -293,26 +291,3 @@ def _draft(destination: Destination, plan: Any, *, resumed: bool) -> BlockStore:
     if resumed and folder.exists():
         return BlockStore.open(folder)
     return BlockStore.create(folder, replace(plan.layout, dtype=np.dtype(np.float32)))
-
-
-class _Phases:
-    """Turns the phases of finishing an output into stages."""
-
-    def __init__(self, listen: Listener, stop: threading.Event) -> None:
-        self._listen = listen
-        self._stop = stop
-        self._name = ""
-        self._done = 0
-        self._began = math.nan
-
-    def __call__(self, phase: str, done: int, total: int) -> None:
-        if self._stop.is_set():
-            raise Interrupted(f"stopped in the {phase} of the output")
-        if phase != self._name:
-            self._name, self._done, self._began = phase, 0, time.monotonic()
-            self._listen(StageStarted(phase, total, "parts"))
-        if done > self._done:
-            self._listen(StageAdvanced(phase, done - self._done))
-            self._done = done
-        if done == total:
-            self._listen(StageFinished(phase, time.monotonic() - self._began))

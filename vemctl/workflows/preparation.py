@@ -13,7 +13,7 @@ import numpy as np
 
 from vemctl import weights as weights_store
 from vemctl.errors import OptionError
-from vemctl.events import Listener
+from vemctl.events import Listener, Noted
 from vemctl.nn import device as devices
 from vemctl.plugin import Method, Output, Request, Restorer, Tiling, Triple, VolumeFacts
 from vemctl.prediction.plan import Plan, make_plan
@@ -90,6 +90,10 @@ def prepare(
         )
         for volume in sources.volumes
     ]
+    for volume in sources.volumes:
+        if volume.header.dtype.kind in "iu" and volume.header.dtype.itemsize > 2:
+            text = f"{volume.header.path}: {volume.header.dtype.name} is restored in float32, which"
+            listen(Noted(f"{text} rounds integers above 16777216", "warning"))
     facts = [
         VolumeFacts(v.header.shape, v.header.dtype.name, v.header.voxel_size, measured)
         for v, measured in zip(sources.volumes, statistics, strict=True)

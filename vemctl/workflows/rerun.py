@@ -8,7 +8,7 @@ from pathlib import Path
 
 from vemctl import registry, weights
 from vemctl.errors import InputError, WeightsError
-from vemctl.volumes.destination import read_provenance
+from vemctl.volumes.provenance import read_provenance
 from vemctl.workflows.config import request_from_json
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.sources import fingerprint, open_sources

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from unit.volumes.conftest import make_data, make_layout, part_of, whole, write_volume
 
-from vemctl.volumes.destination import read_provenance
 from vemctl.volumes.open import open_volume
+from vemctl.volumes.provenance import read_provenance
 
 SIZES = {"t": 2, "c": 3, "z": 11, "y": 37, "x": 45}
 ALL_AXES = ["yx", "zyx", "cyx", "czyx", "tyx", "tzyx", "tcyx", "tczyx"]
