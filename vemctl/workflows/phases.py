@@ -21,6 +21,13 @@ class Phases:
         self._began = math.nan
 
     def __call__(self, phase: str, done: int, total: int) -> None:
+        """Tell that `done` of `total` parts of `phase` are done.
+
+        Raises
+        ------
+        Interrupted
+            The run was asked to stop.
+        """
         if self._stop.is_set():
             raise Interrupted(f"stopped in the {phase} of the output")
         if phase != self._name:
