@@ -15,7 +15,7 @@ from vemctl.tiles.grid import Region, TileGrid
 from vemctl.tiles.memory import BlockMemory, block_memory, computed_along
 from vemctl.volumes.volume import Header, Layout
 
-MAX_TILES_PER_BLOCK = {"cpu": 512, "cuda": 8192, "mps": 2048}
+MAX_TILES_PER_BLOCK = {"cpu": 1024, "cuda": 8192, "mps": 2048}
 """So that little is lost when a run is killed: minutes of work on the device named."""
 
 
@@ -210,20 +210,24 @@ def make_plan(
 
 
 def grow(grid: TileGrid, unit: Triple, shape: Triple, allowed: Callable[[Triple], bool]) -> Triple:
-    """Return the largest useful block of whole units that is `allowed`."""
+    """Return the largest useful block of whole units that is `allowed`.
+
+    Step by step the axis grows on which the block's growth saves the largest share of tiles.
+    """
     block = unit
     while True:
-        best, best_cost = None, 1.0
+        best, best_gain = None, 0.0
         for i in range(3):
-            if block[i] >= shape[i]:
-                continue
             axis, whole = grid.axes[i], math.ceil(shape[i] / unit[i]) * unit[i]
             now = computed_along(axis, block[i], owned=grid.owned)
             for size in {min(n, whole) for n in (block[i] + unit[i], 2 * block[i], whole)}:
-                cost = computed_along(axis, size, owned=grid.owned) / now
+                saved = math.log(now / computed_along(axis, size, owned=grid.owned))
+                if size == block[i] or saved <= 0:
+                    continue
+                gain = saved / math.log(size / block[i])
                 z, y, x = (size if j == i else n for j, n in enumerate(block))
-                if cost < best_cost and allowed((z, y, x)):
-                    best, best_cost = (z, y, x), cost
+                if gain > best_gain and allowed((z, y, x)):
+                    best, best_gain = (z, y, x), gain
         if best is None:
             return block
         block = best
