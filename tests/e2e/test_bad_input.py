@@ -165,6 +165,7 @@ def test_an_unknown_suffix_names_the_known_ones(
         (("--low", "9", "--high", "3"), "low below high"),
         (("--shard-shape", "5,7,7", "--chunk-shape", "5,4,4"), "multiple of the chunk"),
         (("--colour", "red"), "--colour"),
+        (("--tiff-format", "imagej"), "leave it out, or name the output .tif"),
         (("--axes", "zzy"), "zzy"),
     ],
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import filelock
 import pytest
 
 from vemctl.errors import OutputError
+from vemctl.events import Event, Noted
 from vemctl.workflows.exclusive import exclusive
 
 
@@ -21,3 +23,21 @@ def test_a_second_run_of_an_output_is_refused(tmp_path: Path) -> None:
     with exclusive(output):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_where_there_are_no_locks_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file system without locks does not stop a run, but the user is warned."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise NotImplementedError
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    heard: list[Event] = []
+    with exclusive(tmp_path / "out.zarr", heard.append):
+        pass
+    (note,) = heard
+    assert isinstance(note, Noted)
+    assert note.level == "warning"
+    assert "out.zarr" in note.text

@@ -119,7 +119,7 @@ def _description(method: Method) -> str:
     if paper:
         parts.append(f"Please cite: {paper}")
     if method.weights:
-        lines = [f"  {weights.name}: {weights.note}" for weights in method.weights]
+        lines = [f"  {w.name} ({w.licence}): {w.note}" for w in method.weights]
         parts.append("\n".join(["Weights:", *lines]))
     return "\n\n".join(parts)
 

@@ -32,7 +32,7 @@ from vemctl.workflows.config import request_to_json
 from vemctl.workflows.exclusive import exclusive
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.phases import Phases
-from vemctl.workflows.preparation import Prepared, identity, prepare
+from vemctl.workflows.preparation import Prepared, identity, prepare, refuse_unused
 from vemctl.workflows.provenance import made_by, provenance, recordable
 from vemctl.workflows.sources import Sources, fingerprint, open_sources
 
@@ -134,6 +134,7 @@ def _method(request: PredictRequest) -> Method:
 
 
 def _check_place(request: PredictRequest, needed: int, prepared: Prepared | None = None) -> None:
+    refuse_unused(request.output, request.writing)
     check_output(
         request.output,
         inputs=request.inputs,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from vemctl.plugin import Method, Output, Request, Restorer, Tiling, Triple, Vol
 from vemctl.prediction.plan import Plan, make_plan
 from vemctl.prediction.statistics import measure
 from vemctl.tiles.grid import TileGrid, tile_grid
+from vemctl.volumes.checks import output_kind
 from vemctl.volumes.chunks import default_chunks
 from vemctl.volumes.volume import Layout, VoxelSize
 from vemctl.workflows.options import OutputOptions, PredictRequest
@@ -192,6 +194,26 @@ def _translation(
         for offset, axis, before, after in zip(start, grid.axes, old, new, strict=True)
     )
     return (z, y, x) if any((z, y, x)) else None
+
+
+def refuse_unused(output: Path, options: OutputOptions) -> None:
+    """Refuse options that say nothing about the format of `output`.
+
+    Raises
+    ------
+    OptionError
+        An option of TIFF for another format, or one of OME-Zarr.
+    """
+    kind, usual = output_kind(output), OutputOptions()
+    for name, asked, default, wanted, suffix in (
+        ("tiff-format", options.tiff_format, usual.tiff_format, "tiff", ".tif"),
+        ("ome-zarr", options.ome_zarr, usual.ome_zarr, "zarr", ".zarr"),
+    ):
+        if asked != default and kind != wanted:
+            raise OptionError(
+                f"--{name} {asked}: {output} is no such file; leave it out, or name the output "
+                f"{suffix}"
+            )
 
 
 def choose_dtype(asked: str | None, method: str | None, stored: np.dtype[Any]) -> str:
