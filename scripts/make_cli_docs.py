@@ -15,6 +15,7 @@ import typer
 
 from vemctl import registry
 from vemctl.cli.app import app
+from vemctl.cli.predict import MethodGroup
 
 TARGET = Path(__file__).parent.parent / "docs" / "cli.md"
 HEADER = """\
@@ -59,7 +60,7 @@ def _names(command: Any, context: Any) -> list[str]:
 
 
 def _is_ours(command: Any, name: str) -> bool:
-    if name in command.targets:
+    if not isinstance(command, MethodGroup):
         return True
     points = registry.method_entry_points().get(name, ())
     return all(point.dist is not None and point.dist.name == "vemctl" for point in points)

@@ -8,8 +8,11 @@ from importlib.metadata import EntryPoint, entry_points
 
 from vemctl.errors import MethodError, nearest
 from vemctl.plugin import Method
+from vemctl.published import Weights
 
 GROUP = "vemctl.methods"
+WEIGHTS_GROUP = "vemctl.weights"
+"""Of distributions that publish weights for methods, their own or others'."""
 
 
 @dataclass(frozen=True)
@@ -97,3 +100,55 @@ def listing() -> list[Listed]:
         except MethodError as error:
             rows.append(Listed(name, distribution_of(points[0]), None, str(error)))
     return rows
+
+
+def published(method: Method) -> dict[str, Weights]:
+    """Return the catalogue of a method: its own weights, then those that others publish for it.
+
+    Parameters
+    ----------
+    method : Method
+    """
+    found = {weights.name: weights for weights in method.weights}
+    for weights in _from_distributions([]):
+        if weights.method == method.name:
+            found.setdefault(weights.name, weights)
+    return found
+
+
+def catalogue() -> tuple[dict[str, Weights], list[str]]:
+    """Return everything that is published, by name, and what is wrong with plugins, in words."""
+    found: dict[str, Weights] = {}
+    problems: list[str] = []
+    for listed in listing():
+        if listed.method is None:
+            problems.append(listed.reason)
+            continue
+        found |= {weights.name: weights for weights in listed.method.weights}
+    others = _from_distributions(problems)
+    problems += [
+        f"{weights.name} is published by two distributions; the first is used"
+        for weights in others
+        if found.setdefault(weights.name, weights) != weights
+    ]
+    return dict(sorted(found.items())), problems
+
+
+def _from_distributions(problems: list[str]) -> list[Weights]:
+    """Load what the group of weights names; one that does not load is told and passed over."""
+    found: list[Weights] = []
+    for point in sorted(entry_points(group=WEIGHTS_GROUP)):
+        try:
+            weights = tuple(point.load())
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin must not end our process
+            reason = f"{type(error).__name__}: {error}"
+            problems.append(f"weights of {distribution_of(point)} do not load: {reason}")
+            continue
+        if not all(isinstance(each, Weights) for each in weights):
+            problems.append(
+                f"weights of {distribution_of(point)}: {point.value} is no sequence of "
+                f"vemctl.plugin.Weights"
+            )
+            continue
+        found += weights
+    return found

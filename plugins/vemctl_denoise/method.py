@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from vemctl.plugin import Method, Request, Restorer, Weights, option, percentile
+from vemctl.plugin import Method, Request, Restorer, option, percentile
+from vemctl_denoise.published import PUBLISHED
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -55,16 +59,7 @@ class Denoise(Method):
         "CVPR 2023, pp. 9822-9832"
     )
     doi = "10.48550/arXiv.2206.10810"
-    weights = (
-        Weights(
-            name="denoise/demo",
-            package_file="vemctl_denoise:demo.safetensors",
-            sha256="87250f4653e387ad1b3cde5e6cfe45e1c75b9100423c4afd6fefbf4d332504e8",
-            licence="MIT",
-            note="Trained by this project on synthetic EM (vemctl.samples); for `vemctl demo` "
-            "and for trying things, not for science.",
-        ),
-    )
+    weights = PUBLISHED
     predict_options = PredictOptions
 
     def statistics(self, options: PredictOptions, *, as_original: bool) -> Sequence[str]:
@@ -80,6 +75,19 @@ class Denoise(Method):
 
         assert weights is not None, "denoise takes weights"
         return make_restorer(weights, options, request)
+
+    def check_weights(self, tensors: Mapping[str, torch.Tensor], path: Path) -> Mapping[str, Any]:
+        """Load them into GShiftNet, which has one configuration only."""
+        from vemctl_denoise.checkpoints import load_network
+
+        load_network(tensors, path)
+        return {"name": "GShiftNet"}
+
+    def original_layout(self, tensors: Mapping[str, torch.Tensor], path: Path) -> Any:
+        """Return a checkpoint that the published program loads."""
+        from vemctl_denoise.checkpoints import original_checkpoint
+
+        return original_checkpoint(tensors, path)
 
 
 METHOD = Denoise()

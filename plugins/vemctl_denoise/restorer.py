@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from vemctl.errors import OptionError
-from vemctl.nn.state_dict import load, read_state_dict
+from vemctl.nn.state_dict import read_state_dict
 from vemctl.plugin import Footprint, Output, Place, Request, Triple, VolumeFacts, percentile
+from vemctl_denoise.checkpoints import load_network
 from vemctl_denoise.method import PredictOptions
-from vemctl_denoise.network import UNUSED_PREFIXES, GShiftNet
+from vemctl_denoise.network import GShiftNet
 
 TILE = (5, 256, 256)
 ORIGINAL_OVERLAP = 0.1
@@ -119,8 +120,7 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> D
     else:
         kept, scaling = None, choose_scaling(options, facts)
         output = Output("round" if options.round else "truncate")
-    network = GShiftNet(temporal=options.z_edge)
-    load(network, read_state_dict(weights), weights, unused=UNUSED_PREFIXES)
+    network = load_network(read_state_dict(weights), weights, options.z_edge)
     network.eval().requires_grad_(requires_grad=False).to(request.device)
     return DenoiseRestorer(network, footprint, output, scaling, kept)
 

@@ -53,11 +53,22 @@ def test_a_request_survives_json(request_):
     assert again == dataclasses.replace(request_, inputs=inputs, output=Path("new.zarr"))
 
 
-def test_a_file_of_weights_becomes_absolute(request_):
-    """Weights that are a file are found from any folder; a name of the catalogue stays."""
-    assert request_to_json(request_)["weights"] == "probe/one"
-    form = request_to_json(dataclasses.replace(request_, weights="w.pth"))
-    assert form["weights"] == str(Path("w.pth").absolute())
+def test_a_file_of_weights_becomes_absolute(request_, tmp_path, monkeypatch):
+    """A file or a run is found from any folder; names and addresses stay as they are."""
+    monkeypatch.chdir(tmp_path)
+    Path("w.pth").touch()
+    Path("run").mkdir()
+    here = Path.cwd()
+    for asked, expected in {
+        "probe/one": "probe/one",
+        "probe/my-own": "probe/my-own",
+        "doi:10.5281/zenodo.1/w.pth": "doi:10.5281/zenodo.1/w.pth",
+        "w.pth": f"{here / 'w.pth'}",
+        "run": f"{here / 'run'}",
+        "run@last": f"{here / 'run'}@last",
+    }.items():
+        form = request_to_json(dataclasses.replace(request_, weights=asked))
+        assert form["weights"] == expected
 
 
 def test_an_older_record_keeps_defaults(request_):

@@ -186,6 +186,8 @@ def every_flag() -> set[str]:
     root, context, _ = find([])
     commands = [[name] for name in root.list_commands(context) if name != "predict"]
     commands += [["predict", name] for name in (*pages(), "echo")]
+    weights, inner, _ = find(["weights"])
+    commands += [["weights", name] for name in weights.list_commands(inner)]
     return flags(root, None) | {flag for words in commands for flag in flags(*find(words)[:2])}
 
 

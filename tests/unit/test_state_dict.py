@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import pickle
+from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 
 from vemctl.errors import WeightsError
-from vemctl.nn.state_dict import load, read_state_dict
+from vemctl.nn.state_dict import load, read_state_dict, read_weights
 
 Tensors = dict[str, torch.Tensor]
 
@@ -287,10 +289,53 @@ def test_a_pickle_that_runs_code_is_refused_without_running_it(
     assert not (tmp_path / "pwned").exists()
 
 
-def test_the_object_that_is_refused_is_named(tmp_path: Path) -> None:
-    """Whoever saved the whole network is told what is in the file, and to save weights alone."""
-    save_new({"state_dict": tensors(), "args": Path("a")}, tmp_path / "w.pth")
+@pytest.mark.parametrize("save", [save_new, save_old])
+def test_what_is_beside_the_weights_does_not_hide_them(save: Saver, tmp_path: Path) -> None:
+    """Settings and numbers of whatever class, which are recorded and never made."""
+    beside = {"args": Namespace(folder=Path("a")), "best": np.float64(0.5), "all": np.ones(2)}
+    save({"state_dict": tensors(), **beside}, tmp_path / "w.pth")
+    loaded = read_weights(tmp_path / "w.pth")
+    assert_equal(tensors(), loaded.tensors)
+    assert loaded.facts == {}
+
+
+@pytest.mark.parametrize("save", [save_new, save_old])
+def test_a_whole_network_is_as_good_as_its_weights(save: Saver, tmp_path: Path) -> None:
+    """Also one that is wrapped."""
+    net = Net()
+    for content in (net, {"model": net}, {"state_dict": "none", "model": net}):
+        save(content, tmp_path / "w.pth")
+        assert_equal(dict(net.state_dict()), read_state_dict(tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("wrap", [lambda t: t, lambda t: {"params": t, "args": Namespace()}])
+def test_half_precision_is_read_as_it_is_stored(
+    wrap: Callable[[Tensors], Any], kind: torch.dtype, tmp_path: Path
+) -> None:
+    """Whether torch reads the file or not."""
+    save_new(wrap(tensors(kind)), tmp_path / "w.pth")
+    assert_equal(tensors(kind), read_state_dict(tmp_path / "w.pth"))
+
+
+def test_what_holds_no_weights_says_what_it_holds(tmp_path: Path) -> None:
+    """The first of the names, on one line."""
+    save_new({"args": Namespace(a=Path("a"))}, tmp_path / "w.pth")
     text = refused(tmp_path / "w.pth", (tmp_path / "w.pth").read_bytes())
-    assert "refused" in text
-    assert "pathlib" in text
-    assert "save the weights alone" in text
+    assert "no state dict in it" in text
+    assert "it holds argparse.Namespace, pathlib.PosixPath" in text
+
+
+def test_wrappers_that_contain_themselves_are_refused(tmp_path: Path) -> None:
+    """Each is opened once."""
+    content: dict[str, Any] = {}
+    content["model"] = content["state_dict"] = content
+    save_new(content, tmp_path / "w.pth")
+    assert "no state dict" in refused(tmp_path / "w.pth", (tmp_path / "w.pth").read_bytes())
+
+
+def test_tensors_of_other_layouts_are_not_called_dangerous(tmp_path: Path) -> None:
+    """Sparse ones are recorded, and the weights beside them read."""
+    content = {"state_dict": tensors(), "mask": torch.eye(3).to_sparse()}
+    save_new(content, tmp_path / "w.pth")
+    assert_equal(tensors(), read_state_dict(tmp_path / "w.pth"))

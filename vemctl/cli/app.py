@@ -15,7 +15,8 @@ EPILOG = """
 Examples:
 
   vemctl demo
-  vemctl predict denoise noisy.tif clean.zarr -w weights.pth
+  vemctl predict denoise noisy.tif clean.zarr
+  vemctl weights list
   vemctl info noisy.tif
   vemctl doctor
 """
@@ -30,6 +31,7 @@ class Root(LazyGroup):
         ),
         "rerun": Target("vemctl.cli.rerun", "Repeat the run that made an output.", RESTORE),
         "demo": Target("vemctl.cli.demo", "Make a noisy volume, restore it, and compare.", RESTORE),
+        "weights": Target("vemctl.cli.weights", "List, fetch, verify and carry weights.", RESTORE),
         "methods": Target("vemctl.cli.methods", "List the installed methods.", LOOK),
         "info": Target("vemctl.cli.info", "Show what a volume file holds.", LOOK),
         "doctor": Target("vemctl.cli.doctor", "Check the installation and the machine.", LOOK),

@@ -56,6 +56,9 @@ def _show(facts: dict[str, Any]) -> None:
         ],
         indent=2,
     )
+    for row in facts["shared_caches"]:
+        state = "readable" if row["readable"] else "not readable"
+        print_table([["shared weights", row["path"], state]], indent=2)
     _title("network")
     network = facts["network"]
     if "hosts" in network:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from vemctl import registry
 from vemctl.errors import MethodError, OptionError
 from vemctl.plugin import Method
 from vemctl.workflows.options import OPTION_GROUPS, RUN, PredictRequest
@@ -24,9 +26,10 @@ WEIGHTS = Setting(
     choices=(),
     optional=True,
     default=None,
-    help="Trained weights: a name out of the method's catalogue, or a file.",
+    help="Trained weights: a name (see vemctl weights list), a file, a training run (RUN, "
+    "RUN@last), doi:DOI/FILE or https://HOST/FILE#sha256=HEX.",
     panel=METHOD,
-    metavar="NAME|FILE",
+    metavar="NAME|FILE|RUN|ADDRESS",
     minimum=None,
     maximum=None,
     short="-w",
@@ -70,6 +73,9 @@ QuietFlag = Annotated[bool, switch("--quiet", "-q", help="Show errors only.")]
 VerboseFlag = Annotated[
     bool, switch("--verbose", "-v", help="Show times of stages, and where an error came from.")
 ]
+OfflineFlag = Annotated[
+    bool, switch("--offline", help="Open no connection, as with VEMCTL_OFFLINE=1.")
+]
 NoProgressFlag = Annotated[bool, switch("--no-progress", help="Show no progress, only notes.")]
 
 CLI_ONLY: dict[str, Any] = {
@@ -79,7 +85,14 @@ CLI_ONLY: dict[str, Any] = {
     "quiet": QuietFlag,
     "verbose": VerboseFlag,
     "no_progress": NoProgressFlag,
+    "offline": OfflineFlag,
 }
+
+
+def use_offline(asked: bool) -> None:
+    """Let the flag mean what the variable means, for this process and those that it starts."""
+    if asked:
+        os.environ["VEMCTL_OFFLINE"] = "1"
 
 
 def spellings(setting: Setting) -> list[str]:
@@ -167,7 +180,9 @@ def _flag(setting: Setting, method: Method) -> inspect.Parameter:
     # The parser does what Typer would, with our own words and the same checks as for files.
     facts: dict[str, Any] = {} if setting.kind is bool else {"parser": _parser(setting)}
     if setting is WEIGHTS:
-        catalogue = [weights.name for weights in method.weights]
+        catalogue = [
+            name for name, each in registry.published(method).items() if each.kind == "network"
+        ]
         facts["autocompletion"] = lambda: catalogue
     if setting.kind in (int, float):
         facts |= {"min": setting.minimum, "max": setting.maximum}

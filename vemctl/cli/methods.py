@@ -42,7 +42,7 @@ def _facts(listed: registry.Listed) -> dict[str, Any]:
         "usable": not reason,
         "summary": method.summary if method else "",
         "inputs": list(method.inputs) if method else [],
-        "weights": [weights.name for weights in method.weights] if method else [],
+        "weights": list(registry.published(method)) if method else [],
         "paper": method.citation if method else "",
         "doi": method.doi if method else "",
         "distribution": listed.distribution,

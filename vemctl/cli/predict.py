@@ -10,7 +10,15 @@ import typer
 
 from vemctl import registry
 from vemctl.cli.config_file import read_config
-from vemctl.cli.flags import CLI_ONLY, given, make_request, parameters_for, plain, settings_for
+from vemctl.cli.flags import (
+    CLI_ONLY,
+    given,
+    make_request,
+    parameters_for,
+    plain,
+    settings_for,
+    use_offline,
+)
 from vemctl.cli.lazy import LazyGroup, as_command, stub
 from vemctl.cli.running import carry_out
 from vemctl.errors import MethodError
@@ -92,6 +100,7 @@ def command_for(method: Method) -> Any:
         inputs = tuple(values.pop(f"argument_{i}") for i in range(len(method.inputs)))
         merged = read_config(config, settings, method) if config else {}
         merged |= given(typer_context, settings, values)
+        use_offline(switches.pop("offline"))
         carry_out(make_request(method, inputs, output, merged), **switches)
 
     parameters = parameters_for(method)
@@ -118,15 +127,20 @@ def _description(method: Method) -> str:
     paper = " ".join(filter(None, [method.citation, method.doi and f"doi:{method.doi}"]))
     if paper:
         parts.append(f"Please cite: {paper}")
-    if method.weights:
-        lines = [f"  {w.name} ({w.licence}): {w.note}" for w in method.weights]
+    catalogue = registry.published(method).values()
+    if catalogue:
+        lines = [
+            f"  {w.name} ({'default; ' if w.default else ''}licence {w.licence}): {w.note}"
+            for w in catalogue
+        ]
         parts.append("\n".join(["Weights:", *lines]))
     return "\n\n".join(parts)
 
 
 def _examples(method: Method) -> str:
     inputs = " ".join(f"{name}.tif" for name in method.inputs)
-    weights = " -w weights.pth" if method.weights else ""
+    needed = method.takes_weights and not any(w.default for w in method.weights)
+    weights = " -w weights.pth" if needed else ""
     lines = [
         f"restored.zarr{weights}",
         f"restored.zarr{weights} --dry-run",

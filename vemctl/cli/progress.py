@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from vemctl.cli.render import duration
+from vemctl.cli.render import duration, size
 from vemctl.events import (
     Event,
     Finished,
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
+BYTES = "bytes"
+"""The unit of stages that count bytes."""
 
 
 @dataclass
@@ -102,11 +104,12 @@ class Log:
     @staticmethod
     def _state(stage: _Stage, now: float) -> str:
         share = 100 * stage.done / stage.total
-        text = f"{stage.name}: {stage.done}/{stage.total} {stage.unit} ({share:.0f} %)"
+        text = f"{stage.name}: {amount(stage.done, stage.total, stage.unit)} ({share:.0f} %)"
         seconds = now - stage.began
         rate = (stage.done - stage.first) / seconds if seconds > 0 else 0
         if rate and stage.done < stage.total:
-            text += f", {rate:.2g}/s, {duration((stage.total - stage.done) / rate)} left"
+            speed = f"{size(rate)}/s" if stage.unit == BYTES else f"{rate:.2g}/s"
+            text += f", {speed}, {duration((stage.total - stage.done) / rate)} left"
         elif stage.done > stage.first:
             text += f", {duration(seconds)}"
         return text
@@ -153,6 +156,13 @@ class Bars:
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def amount(done: float, total: float, unit: str) -> str:
+    """Return how much of a stage is done, for instance ``"3/8 blocks"``."""
+    if unit == BYTES:
+        return f"{size(done)} of {size(total)}"
+    return f"{done:.0f}/{total:.0f} {unit}"
+
+
 def noted(event: Noted) -> str:
     """Return the line of a note."""
     return f"warning: {event.text}" if event.level == "warning" else event.text
@@ -189,18 +199,27 @@ def reporter(
         from rich.console import Console
         from rich.progress import (
             BarColumn,
-            MofNCompleteColumn,
             Progress,
+            ProgressColumn,
+            Task,
             TextColumn,
             TimeElapsedColumn,
             TimeRemainingColumn,
         )
+        from rich.table import Column
+        from rich.text import Text
+
+        class Amount(ProgressColumn):
+            """How much is done, in the stage's unit."""
+
+            def render(self, task: Task) -> Text:
+                """Return the text of one stage."""
+                return Text(amount(task.completed, task.total or 0, task.fields["unit"]))
 
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}", markup=False),
+            Amount(table_column=Column(no_wrap=True)),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from vemctl.cli.flags import DryRunFlag, JsonFlag, NoProgressFlag, QuietFlag, VerboseFlag, switch
+from vemctl.cli.flags import (
+    DryRunFlag,
+    JsonFlag,
+    NoProgressFlag,
+    OfflineFlag,
+    QuietFlag,
+    VerboseFlag,
+    switch,
+    use_offline,
+)
+from vemctl.cli.progress import reporter
 from vemctl.cli.running import carry_out
 from vemctl.workflows.options import OUTPUT, RUN
 
@@ -33,12 +43,16 @@ def command(
     quiet: QuietFlag = False,
     verbose: VerboseFlag = False,
     no_progress: NoProgressFlag = False,
+    offline: OfflineFlag = False,
 ) -> None:
     """Repeat the run that made an output: same inputs, weights and options."""
     from vemctl.workflows.rerun import recorded_request
 
+    use_offline(offline)
+    with reporter(quiet=quiet, progress=not no_progress) as listen:
+        request = recorded_request(made, output, overwrite=overwrite, resume=resume, listen=listen)
     carry_out(
-        recorded_request(made, output, overwrite=overwrite, resume=resume),
+        request,
         dry_run=dry_run,
         json=json,
         quiet=quiet,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vemctl.durable import output_errors, sync_file, write_whole
 from vemctl.errors import ResumeError
-from vemctl.volumes.durable import output_errors, sync_file, write_whole
 
 VERSION = 1
 

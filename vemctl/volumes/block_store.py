@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from vemctl.durable import output_errors
 from vemctl.errors import InputError, VemctlError
-from vemctl.volumes.durable import output_errors
 from vemctl.volumes.ome_metadata import write_multiscale
 from vemctl.volumes.stored_array import create_array, create_group, open_array, open_group
 from vemctl.volumes.volume import Array, Layout, Region, Triple, check_region, show_region

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
+from vemctl.durable import TEMPORARY, free_bytes, show_bytes
 from vemctl.errors import InputError, OutputError, nearest
-from vemctl.volumes.durable import TEMPORARY, free_bytes, show_bytes
 from vemctl.volumes.volume import Layout
 from vemctl.volumes.zarr_volume import read_node
 

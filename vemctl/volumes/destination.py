@@ -8,6 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vemctl.durable import (
+    make_folder,
+    output_errors,
+    remove_temporaries,
+    sync_file,
+    sync_folder,
+    write_json,
+)
 from vemctl.errors import InputError, OutputError, ResumeError
 from vemctl.volumes.block_store import (
     BlockStore,
@@ -23,14 +31,6 @@ from vemctl.volumes.checks import (
     lookup_errors,
     output_kind,
     partial_folder,
-)
-from vemctl.volumes.durable import (
-    make_folder,
-    output_errors,
-    remove_temporaries,
-    sync_file,
-    sync_folder,
-    write_json,
 )
 from vemctl.volumes.provenance import PROVENANCE
 from vemctl.volumes.pyramid import build_pyramid, finish_metadata

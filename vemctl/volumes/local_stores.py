@@ -13,7 +13,7 @@ from zarr.abc.store import ByteRequest, RangeByteRequest  # noqa: TID253 - see a
 from zarr.core.buffer import Buffer, BufferPrototype  # noqa: TID253 - see above
 from zarr.storage import LocalStore  # noqa: TID253 - see above
 
-from vemctl.volumes.durable import write_whole
+from vemctl.durable import write_whole
 
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 

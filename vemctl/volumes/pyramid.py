@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from vemctl.durable import output_errors
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.chunks import fit_chunks
-from vemctl.volumes.durable import output_errors
 from vemctl.volumes.ome_metadata import write_multiscale
 from vemctl.volumes.stored_array import open_group
 from vemctl.volumes.volume import Array, Layout, Region, Triple, VoxelSize

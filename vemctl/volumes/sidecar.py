@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vemctl.durable import write_json
 from vemctl.errors import InputError
-from vemctl.volumes.durable import write_json
 from vemctl.volumes.volume import Layout, VoxelSize
 
 ENDS = 2**16

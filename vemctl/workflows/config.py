@@ -8,6 +8,7 @@ from typing import Any
 
 from vemctl import registry
 from vemctl.errors import OptionError
+from vemctl.weights import absolute
 from vemctl.workflows.options import OPTION_GROUPS, PredictRequest
 from vemctl.workflows.settings import options_from_mapping, settings_of
 
@@ -20,9 +21,8 @@ def request_to_json(request: PredictRequest) -> dict[str, Any]:
     request : PredictRequest
     """
     weights = request.weights
-    names = {published.name for published in registry.get(request.method).weights}
-    if weights is not None and weights not in names:
-        weights = str(Path(weights).absolute())
+    if weights is not None:
+        weights = absolute(weights, registry.published(registry.get(request.method)))
     return {
         "method": request.method,
         "inputs": [str(path.absolute()) for path in request.inputs],

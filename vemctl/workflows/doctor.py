@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from vemctl import __version__
+from vemctl.weights.store import cache_folder, is_offline, shared_folders
 
 PACKAGES = (
     "torch", "zarr", "numpy", "scipy", "scikit-image", "tifffile", "yaozarrs", "safetensors",
     "pooch", "platformdirs", "filelock", "pillow", "pydantic", "typer", "rich",
 )  # fmt: skip
-WEIGHT_HOSTS = ("raw.githubusercontent.com", "zenodo.org")
+WEIGHT_HOSTS = ("raw.githubusercontent.com", "doi.org", "zenodo.org")
 SECONDS_FOR_A_CONNECTION = 2.0
 _NOT_FOR_USERS = {"all", "test"}
 
@@ -59,6 +60,7 @@ def diagnose(connect: Connect | None = None) -> dict[str, Any]:
         "memory": main_memory(),
         "devices": devices(problems),
         "cache": folder_facts(cache_folder(), problems),
+        "shared_caches": [shared_facts(folder, problems) for folder in shared_folders()],
         "working_folder": folder_facts(Path.cwd(), problems),
         "network": network(connect or can_connect),
         "problems": problems,
@@ -141,16 +143,6 @@ def devices(problems: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def cache_folder() -> Path:
-    """Return where downloaded weights are kept: VEMCTL_CACHE, or the user's cache folder."""
-    named = os.environ.get("VEMCTL_CACHE")
-    if named:
-        return Path(named)
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("vemctl"))
-
-
 def folder_facts(folder: Path, problems: list[str]) -> dict[str, Any]:
     """Return the free space of a folder that need not be there yet.
 
@@ -173,6 +165,21 @@ def folder_facts(folder: Path, problems: list[str]) -> dict[str, Any]:
     }
 
 
+def shared_facts(folder: Path, problems: list[str]) -> dict[str, Any]:
+    """Return whether a shared store of weights can be read.
+
+    Parameters
+    ----------
+    folder : Path
+    problems : list of str
+        Where the folder cannot be read, this is added to it.
+    """
+    readable = (folder / "records").is_dir() and os.access(folder, os.R_OK | os.X_OK)
+    if not readable:
+        problems.append(f"VEMCTL_SHARED_CACHE: {folder} is no store of weights that can be read")
+    return {"path": str(folder), "readable": readable}
+
+
 def network(connect: Connect) -> dict[str, Any]:
     """Return whether the hosts that weights come from can be reached.
 
@@ -181,7 +188,7 @@ def network(connect: Connect) -> dict[str, Any]:
     connect : callable
         Tells whether a host and port can be reached.
     """
-    if os.environ.get("VEMCTL_OFFLINE", "") not in ("", "0"):
+    if is_offline():
         return {"offline": True, "reason": "VEMCTL_OFFLINE is set"}
     reached: dict[str, bool] = {}
 

@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from vemctl.durable import output_errors
 from vemctl.errors import OutputError
 from vemctl.events import Listener, Noted, ignore
-from vemctl.volumes.durable import output_errors
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vemctl import registry, weights
+from vemctl import registry
 from vemctl.errors import OptionError, OutputError, ResumeError, VemctlError
 from vemctl.events import (
     Finished,
@@ -35,6 +35,7 @@ from vemctl.workflows.phases import Phases
 from vemctl.workflows.preparation import Prepared, identity, prepare, refuse_unused
 from vemctl.workflows.provenance import made_by, provenance, recordable
 from vemctl.workflows.sources import Sources, fingerprint, open_sources
+from vemctl.workflows.weights import resolve_for
 
 TIMED_TILES = 2
 LEDGER = "ledger.jsonl"
@@ -110,7 +111,7 @@ def predict(
     with open_sources(request.inputs, method.inputs, request.input) as sources:
         _check_place(request, 0)
         if request.run.resume and not partial_folder(request.output).exists():
-            if _is_done(request, method, sources):
+            if _is_done(request, method, sources, listen, stop):
                 listen(Noted(f"{request.output} is finished: nothing to resume"))
                 return PredictResult(request.output, {"resumed": True, "seconds": 0.0})
             listen(Noted(f"{request.output} was not begun: starting it"))
@@ -153,7 +154,13 @@ def _needed_bytes(request: PredictRequest, prepared: Prepared) -> int:
     return kept + plan.output_bytes // 20
 
 
-def _is_done(request: PredictRequest, method: Method, sources: Sources) -> bool:
+def _is_done(
+    request: PredictRequest,
+    method: Method,
+    sources: Sources,
+    listen: Listener,
+    stop: threading.Event,
+) -> bool:
     """Return whether the output is there and this request made it; there is no unfinished one.
 
     Raises
@@ -163,7 +170,7 @@ def _is_done(request: PredictRequest, method: Method, sources: Sources) -> bool:
     """
     if not request.output.exists():
         return False
-    found = weights.resolve(request.weights, method)
+    found = resolve_for(method, request.weights, listen, stop)
     wanted = made_by(request, found, [fingerprint(volume) for volume in sources.volumes])
     there = read_provenance(request.output) or {}
     other = differences({key: there.get(key) for key in wanted}, wanted)

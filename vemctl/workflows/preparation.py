@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from vemctl import weights as weights_store
 from vemctl.errors import OptionError
 from vemctl.events import Listener, Noted
 from vemctl.nn import device as devices
@@ -23,8 +22,10 @@ from vemctl.tiles.grid import TileGrid, tile_grid
 from vemctl.volumes.checks import output_kind
 from vemctl.volumes.chunks import default_chunks
 from vemctl.volumes.volume import Layout, VoxelSize
+from vemctl.weights import Resolved
 from vemctl.workflows.options import OutputOptions, PredictRequest
 from vemctl.workflows.sources import Sources, fingerprint
+from vemctl.workflows.weights import resolve_for
 
 MOST_MEMORY = 4 * 2**30
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
@@ -50,7 +51,7 @@ class Prepared:
     plan: Plan
     restorer: Restorer
     device: str
-    weights: weights_store.Resolved | None
+    weights: Resolved | None
     statistics: list[dict[str, float]]
 
 
@@ -78,7 +79,7 @@ def prepare(
     Interrupted
         `stop` was set while an input was being measured.
     """
-    weights = weights_store.resolve(request.weights, method)
+    weights = resolve_for(method, request.weights, listen, stop)
     device = devices.resolve(request.compute.device)
     if known and isinstance(known.get("threads"), int):
         devices.use_threads(known["threads"])

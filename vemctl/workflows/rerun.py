@@ -6,16 +6,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from vemctl import registry, weights
+from vemctl import registry
 from vemctl.errors import InputError, WeightsError
+from vemctl.events import Listener, ignore
 from vemctl.volumes.provenance import read_provenance
 from vemctl.workflows.config import request_from_json
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.sources import fingerprint, open_sources
+from vemctl.workflows.weights import resolve_for
 
 
 def recorded_request(
-    made: Path, output: Path | None, *, overwrite: bool, resume: bool
+    made: Path,
+    output: Path | None,
+    *,
+    overwrite: bool,
+    resume: bool,
+    listen: Listener = ignore,
 ) -> PredictRequest:
     """Return the request that made the output `made`.
 
@@ -25,6 +32,8 @@ def recorded_request(
     output : Path, optional
         Where the repetition goes; None for `made` itself.
     overwrite, resume : bool
+    listen : Listener
+        Is told of a download of the weights.
 
     Raises
     ------
@@ -43,7 +52,10 @@ def recorded_request(
         )
     recorded = request_from_json(form, output or made, where=f"the provenance of {made}")
     used = provenance.get("weights")
-    found = weights.resolve(recorded.weights, registry.get(recorded.method))
+    if recorded.weights is None and isinstance(used, Mapping):
+        # The default of that time, whichever it is by now.
+        recorded = replace(recorded, weights=used.get("name"))
+    found = resolve_for(registry.get(recorded.method), recorded.weights, listen)
     if found and isinstance(used, Mapping) and found.sha256 != used.get("sha256"):
         raise WeightsError(
             f"{found.path}: SHA-256 {found.sha256}, but {made} was made with weights of SHA-256 "

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from unit.volumes.conftest import make_data, make_layout, whole
 
+from vemctl import durable
 from vemctl.errors import InputError, OutputError
-from vemctl.volumes import durable
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.pyramid import every_unit
 

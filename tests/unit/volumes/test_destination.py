@@ -17,12 +17,12 @@ from unit.volumes.conftest import (
     write_volume,
 )
 
+from vemctl.durable import TEMPORARY
 from vemctl.errors import InputError, OutputError, ResumeError
 from vemctl.volumes import destination as module
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import check_output
 from vemctl.volumes.destination import Destination
-from vemctl.volumes.durable import TEMPORARY
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.provenance import read_provenance
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vemctl.plugin import Method, Triple, Weights, option
+from vemctl.plugin import Method, Triple, Weights, option, packaged
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class Probe(Method):
     citation = "Nobody et al. 2020"
     doi = "10.1000/probe"
     inputs = ("view_a", "view_b")
-    weights = (Weights("probe/one", "vemctl_probe:one.bin", "0" * 64, "CC0-1.0", "no data"),)
+    weights = (
+        Weights("probe/one", packaged("vemctl_probe/one.bin", "0" * 64), "CC0-1.0", "no data"),
+    )
     predict_options = ProbeOptions
 
     def restorer(self, weights, options, request):

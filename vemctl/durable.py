@@ -18,6 +18,27 @@ TEMPORARY = ".partial"
 """What the name of a file in the making ends with, in zarr-python too."""
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a path to write to; in the end that file becomes `path`, whole or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Its missing parent folders are made.
+    """
+    make_folder(path.parent)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
+    try:
+        yield temporary
+        sync_file(temporary)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
 def write_whole(path: Path, data: Any) -> None:
     """Write a file so that, whatever happens, it is the old one or the new one.
 
@@ -27,18 +48,8 @@ def write_whole(path: Path, data: Any) -> None:
         Its missing parent folders are made.
     data : bytes-like
     """
-    make_folder(path.parent)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,0 +1,1 @@
+"""pssr: point-scanning super-resolution (Fang et al., Nature Methods 2021)."""

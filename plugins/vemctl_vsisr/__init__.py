@@ -1,0 +1,1 @@
+"""vsisr: raw lattice light-sheet data to laterally isotropic super-resolution (Meta-rLLS-VSIM)."""

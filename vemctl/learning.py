@@ -1,0 +1,295 @@
+"""The contract of a training: a sampler that draws samples and a trainer that learns from them.
+
+The loop knows neither losses nor networks, the trainer knows neither files nor devices other than
+its own. Samples depend on the seed, the step and their number in the batch alone, so that they
+are the same for any number of workers and devices, and after any interruption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from vemctl.geometry import Triple
+from vemctl.restoring import VolumeFacts
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import torch
+
+Batch = Mapping[str, "torch.Tensor"]
+"""Tensors (n, ...) by name, as the sampler names them, on the trainer's device."""
+Sample = Mapping[str, "npt.NDArray[Any]"]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Which volumes a training reads.
+
+    Attributes
+    ----------
+    volumes : mapping of str to tuple of Path
+        By role, such as ``"fast"`` and ``"slow"``.
+    paired : tuple of tuple of str
+        Roles whose volumes belong together, first to first, second to second; they are of one
+        shape.
+    validation : mapping of str to tuple of Path
+        Volumes to validate on, by the same roles; where there are none, the last slices of each
+        volume are kept from training.
+    """
+
+    volumes: Mapping[str, tuple[Path, ...]]
+    paired: tuple[tuple[str, ...], ...] = ()
+    validation: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+
+
+class Patches(Protocol):
+    """Volumes from which patches are read; every channel and time point is one of its own."""
+
+    def facts(self, role: str) -> Sequence[VolumeFacts]:
+        """Return what is known of the volumes of a role.
+
+        Their shapes are those of the part that may be drawn from.
+        """
+
+    def read(self, role: str, index: int, corner: Triple, size: Triple) -> npt.NDArray[Any]:
+        """Read a patch.
+
+        Parameters
+        ----------
+        role : str
+        index : int
+            Of the volume in its role.
+        corner, size : (z, y, x)
+            Voxels, inside the shape that `facts` tells.
+
+        Returns
+        -------
+        ndarray, (z, y, x)
+            Of the stored type.
+        """
+
+
+class Sampler(Protocol):
+    """Draws samples; it is copied into worker processes, and nothing in it changes.
+
+    Attributes
+    ----------
+    patch : (z, y, x)
+        What it reads of a volume for a training sample; no volume may be smaller.
+    validation_patch : (z, y, x)
+        The same for a sample to validate on.
+    """
+
+    @property
+    def patch(self) -> Triple:
+        """What is read for a training sample."""
+
+    @property
+    def validation_patch(self) -> Triple:
+        """What is read for a sample to validate on."""
+
+    def draw(self, patches: Patches, rng: np.random.Generator) -> Sample:
+        """Return one training sample: arrays by name, of one shape per name for all samples."""
+
+    def draw_validation(self, patches: Patches, rng: np.random.Generator) -> Sample:
+        """Return one sample to validate on: without augmentation."""
+
+
+class Gradients(Protocol):
+    """What lies between a loss and a step: precision, clipping, several devices."""
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Return the context in which the network's arithmetic has the precision asked for."""
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradients of a loss, (), to the parameters'."""
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Average the gradients over the devices, clip them, update, and clear them."""
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What a trainer is made for.
+
+    Attributes
+    ----------
+    data : mapping of str to sequence of VolumeFacts
+        By role; the shapes are those of whole volumes, of which a part is kept for validation.
+    gradients : Gradients
+    device : str
+        A torch device.
+    batch : int, optional
+        Samples per step over all devices, as the user wishes; None for the method's default.
+    compile : bool
+        Compile the networks.
+    weights : Path, optional
+        What to start from; None to start from nothing.
+    steps : int, optional
+        How long the training is to be, where that is known; for schedules.
+    """
+
+    data: Mapping[str, Sequence[VolumeFacts]]
+    gradients: Gradients
+    device: str = "cpu"
+    batch: int | None = None
+    compile: bool = False
+    weights: Path | None = None
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Best:
+    """By what the best weights of a run are known.
+
+    Attributes
+    ----------
+    metric : str
+        A name that `Validation.metrics` has.
+    sense : {"max", "min"}
+        Whether more or less of it is better.
+    """
+
+    metric: str
+    sense: Literal["max", "min"]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What a validation found.
+
+    Attributes
+    ----------
+    metrics : mapping of str to float
+    panels : mapping of str to ndarray, (y, x)
+        Images of the first sample, such as input, output and target; they are shown side by side
+        on one scale.
+    """
+
+    metrics: Mapping[str, float]
+    panels: Mapping[str, npt.NDArray[Any]]
+
+
+class Trainer(Protocol):
+    """Owns networks, losses, optimisers and schedules.
+
+    Attributes
+    ----------
+    sampler : Sampler
+    batch : int
+        Samples per step, over all devices.
+    steps_per_epoch : int
+        Length of what the method calls an epoch; validations are that far apart by default.
+    num_epochs : int
+        Length of a training where the user does not say.
+    num_validation : int
+        Samples to validate on.
+    best : Best, optional
+        By what the best weights are known; None where only the last ones make sense.
+    networks : mapping of str to torch.nn.Module
+        All that is trained.
+    """
+
+    @property
+    def sampler(self) -> Sampler:
+        """What draws its samples."""
+
+    @property
+    def batch(self) -> int:
+        """Samples per step."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Length of an epoch."""
+
+    @property
+    def num_epochs(self) -> int:
+        """Usual length of a training."""
+
+    @property
+    def num_validation(self) -> int:
+        """Samples to validate on."""
+
+    @property
+    def best(self) -> Best | None:
+        """By what the best weights are known."""
+
+    @property
+    def networks(self) -> Mapping[str, torch.nn.Module]:
+        """All that is trained."""
+
+    def step(self, batches: Sequence[Batch]) -> Mapping[str, torch.Tensor]:
+        """Make one update of everything.
+
+        Parameters
+        ----------
+        batches : sequence of Batch
+            All of one size; their gradients are averaged (more than one saves memory).
+
+        Returns
+        -------
+        mapping of str to tensor, ()
+            The losses, detached, on the device. The first is the one to watch.
+        """
+
+    def validate(self, samples: Iterable[Batch]) -> Validation:
+        """Judge the networks.
+
+        Parameters
+        ----------
+        samples : iterable of Batch
+            Of one sample each, the same every time.
+        """
+
+    def validated(self, metrics: Mapping[str, float]) -> None:
+        """Take note of a validation, for schedules that depend on it."""
+
+    def learning_rates(self) -> Mapping[str, float]:
+        """Return the present learning rates by the optimisers' names."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that the next steps depend on: tensors and plain values."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what `state_dict` returned."""
+
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """Return the parameters that a prediction needs, by key of the published layout."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """Return what is stored beside the weights: network, normalisation, tile (JSON types)."""
+
+    def memory(self, samples: int) -> int:
+        """Return the bytes that a step on so many samples at once takes on the device."""
+
+
+def draw_place(
+    facts: Sequence[VolumeFacts], size: Triple, rng: np.random.Generator
+) -> tuple[int, Triple]:
+    """Draw a patch of `size` (z, y, x) such that all positions in all volumes are equally likely.
+
+    Returns
+    -------
+    index : int
+        Of the volume.
+    corner : (z, y, x)
+        The last possible position included.
+    """
+    counts = [
+        [length - part + 1 for length, part in zip(each.shape, size, strict=True)] for each in facts
+    ]
+    positions = [z * y * x for z, y, x in counts]
+    number = int(rng.integers(sum(positions)))
+    index = 0
+    while number >= positions[index]:
+        number -= positions[index]
+        index += 1
+    _, num_y, num_x = counts[index]
+    z, rest = divmod(number, num_y * num_x)
+    y, x = divmod(rest, num_x)
+    return index, (z, y, x)

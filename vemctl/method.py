@@ -1,0 +1,158 @@
+"""The contract of a method: what it is called, what it can do, and who does it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vemctl.errors import OptionError
+from vemctl.learning import Trainer, TrainingData, TrainingRequest
+from vemctl.option_field import NoOptions
+from vemctl.published import Weights
+from vemctl.restoring import Request, Restorer
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Method(ABC):
+    """A published method; its module imports no torch.
+
+    Attributes
+    ----------
+    name : str
+        The sub-command.
+    summary : str
+        One line for lists.
+    citation, doi : str
+        The paper.
+    inputs : sequence of str
+        Names of the volumes that a prediction takes.
+    weights : sequence of Weights
+        What is published, by the authors or by the plugin's.
+    takes_weights : bool
+        Whether the method has a network whose weights are given by ``-w``.
+    has_original : bool
+        Whether there is a published program whose output ``--as-original`` reproduces.
+    predict_options : type
+        A frozen dataclass whose fields are made by `option`.
+    train_options, finetune_options : type, optional
+        The same for `vemctl train` and `vemctl finetune`; None where the method has no such
+        command.
+    """
+
+    name: str
+    summary: str
+    citation: str = ""
+    doi: str = ""
+    inputs: Sequence[str] = ("input",)
+    weights: Sequence[Weights] = ()
+    takes_weights: bool = True
+    has_original: bool = True
+    predict_options: type[Any] = NoOptions
+    train_options: type[Any] | None = None
+    finetune_options: type[Any] | None = None
+
+    def statistics(self, options: Any, *, as_original: bool) -> Sequence[str]:  # noqa: ARG002
+        """Return the whole-volume statistics that `restorer` needs of every input.
+
+        Known names are ``"min"``, ``"max"``, ``"mean"``, ``"std"`` and what `percentile`
+        returns; they are streamed once before the restorer is made.
+        """
+        return ()
+
+    @abstractmethod
+    def restorer(self, weights: Path | None, options: Any, request: Request) -> Restorer:
+        """Load the network and return what runs it.
+
+        Parameters
+        ----------
+        weights : Path, optional
+            A verified file; None exactly where the method takes none.
+        options : object
+            An instance of `predict_options`.
+        request : Request
+            What the restorer is made for.
+
+        Raises
+        ------
+        WeightsError
+            The file does not fit the network.
+        OptionError
+            The options contradict each other or the inputs.
+        """
+
+    def check_weights(
+        self,
+        tensors: Mapping[str, torch.Tensor],  # noqa: ARG002
+        path: Path,  # noqa: ARG002
+    ) -> Mapping[str, Any]:
+        """Return the configuration of the network that these parameters are of, as JSON types.
+
+        Parameters
+        ----------
+        tensors : mapping of str to tensor
+            By key of the published layout.
+        path : Path
+            Where they are from, for errors.
+
+        Raises
+        ------
+        WeightsError
+            They fit no network of this method.
+        """
+        return {}
+
+    def original_layout(
+        self,
+        tensors: Mapping[str, torch.Tensor],
+        path: Path,  # noqa: ARG002
+    ) -> Any:
+        """Return what the published program reads, for `torch.save`; a bare state dict by default.
+
+        Parameters
+        ----------
+        tensors : mapping of str to tensor
+            That `check_weights` accepted.
+        path : Path
+            Where they are from, for errors.
+        """
+        return dict(tensors)
+
+    def training_data(self, options: Any, volumes: Sequence[Path]) -> TrainingData:  # noqa: ARG002
+        """Return which volumes a training reads; touches names of files only.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `train_options` or `finetune_options`.
+        volumes : sequence of Path
+            What the user named without a flag.
+
+        Raises
+        ------
+        OptionError
+            They do not make up what the options ask for.
+        """
+        raise OptionError(f"{self.name} cannot be trained")
+
+    def trainer(self, options: Any, request: TrainingRequest) -> Trainer:  # noqa: ARG002
+        """Make networks, losses and optimisers, and return what trains them.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `train_options` or `finetune_options`.
+        request : TrainingRequest
+            What the trainer is made for.
+
+        Raises
+        ------
+        WeightsError
+            The weights to start from do not fit.
+        OptionError
+            The options contradict each other or the data.
+        """
+        raise OptionError(f"{self.name} cannot be trained")

@@ -1,0 +1,121 @@
+"""The contract of a prediction: what a method is told, and the restorer that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from vemctl.geometry import Footprint, Place, Tiling, Triple
+
+if TYPE_CHECKING:
+    import torch
+
+
+def percentile(percent: float) -> str:
+    """Return the name of the statistic that `percent` (0 to 100) of the voxels do not exceed."""
+    return f"percentile:{percent}"
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What a method may know about an input before it sees a voxel.
+
+    Attributes
+    ----------
+    shape : (z, y, x)
+        Voxels, after any region of interest was taken.
+    dtype : str
+        NumPy name of the stored type, for instance ``"uint8"``.
+    voxel_size : (z, y, x), optional
+        Nanometres.
+    statistics : mapping of str to float
+        The values of the statistics that the method asked for.
+    """
+
+    shape: Triple
+    dtype: str
+    voxel_size: tuple[float, float, float] | None = None
+    statistics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a restorer is made for.
+
+    Attributes
+    ----------
+    inputs : sequence of VolumeFacts
+        One per input of the method, in the method's order.
+    device : str
+        A torch device, ``"cpu"`` or ``"cuda:0"``.
+    precision : {"fp32", "bf16", "fp16"}
+        Of the network's arithmetic; results are float32 in any case.
+    as_original : bool
+        Reproduce the original program's output, its odd cases included.
+    tiling : Tiling
+        The user's wishes.
+    """
+
+    inputs: Sequence[VolumeFacts]
+    device: str = "cpu"
+    precision: str = "fp32"
+    as_original: bool = False
+    tiling: Tiling = field(default_factory=Tiling)
+
+
+@dataclass(frozen=True)
+class Output:
+    """How float results become stored values.
+
+    Attributes
+    ----------
+    rounding : {"round", "truncate"}
+        Of results that are stored as integers; they are clipped to the type's range first.
+    dtype : str, optional
+        Stored type where it is not the input's.
+    stretch : bool
+        Map the smallest and largest value of the whole result to 0 and the integer type's
+        maximum (to 0 and 1 for floating types), in a second pass over the stored result.
+    """
+
+    rounding: Literal["round", "truncate"] = "round"
+    dtype: str | None = None
+    stretch: bool = False
+
+
+class Restorer(Protocol):
+    """Runs a network on tiles.
+
+    Attributes
+    ----------
+    footprint : Footprint
+    output : Output
+    """
+
+    @property
+    def footprint(self) -> Footprint:
+        """The geometry of a call."""
+
+    @property
+    def output(self) -> Output:
+        """How results are stored."""
+
+    def __call__(self, tiles: Sequence[torch.Tensor], places: Sequence[Place]) -> torch.Tensor:
+        """Restore a batch of tiles.
+
+        Parameters
+        ----------
+        tiles : sequence of tensor, (n, 1, z, y, x) float32
+            One per input, on the device, in the volume's own units.
+        places : sequence of Place
+            One per sample; within a batch they differ in `start` only.
+
+        Returns
+        -------
+        tensor, (n, 1, z, y, x) float32
+            The cores, scaled, in the volume's own units.
+        """
+
+    def memory(self, tile: Triple, batch: int) -> int:
+        """Return the bytes that a call on `batch` tiles of this size takes on the device."""
