@@ -15,7 +15,7 @@ import typer
 
 from vemctl import registry
 from vemctl.cli.app import app
-from vemctl.cli.predict import MethodGroup
+from vemctl.cli.method_group import MethodGroup
 
 TARGET = Path(__file__).parent.parent / "docs" / "cli.md"
 HEADER = """\

@@ -10,6 +10,7 @@
     |-- WeightsError       weights are missing, damaged, or belong to another network
     |-- DeviceError        a device was asked for that is not there, or its memory is too small
     |-- ResumeError        a run cannot be continued as asked
+    |-- TrainingError      a training went astray: a loss is no number, a worker died
     `-- MissingExtraError  an optional package is needed; names the install command
     Interrupted            the run was stopped and can be resumed (exit code 130)
 
@@ -57,6 +58,10 @@ class DeviceError(VemctlError):
 
 class ResumeError(VemctlError):
     """A run cannot be continued as asked."""
+
+
+class TrainingError(VemctlError):
+    """A training went astray: a loss is no number any more, or a worker process died."""
 
 
 class MissingExtraError(VemctlError):

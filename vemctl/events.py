@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -44,6 +45,49 @@ class StageFinished(Event):
 
     name: str
     seconds: float
+
+
+@dataclass(frozen=True)
+class StepsDone(Event):
+    """A training has come to a step.
+
+    Attributes
+    ----------
+    step, total : int
+        Of updates; `total` is 0 where only time limits them.
+    losses : mapping of str to float
+        Means since the last such event; the first is the one to watch.
+    smoothed : float
+        Moving average of that one.
+    seconds : float
+        Since the last such event, less what validations and checkpoints took.
+    steps : int
+        Since the last such event.
+    """
+
+    step: int
+    total: int
+    losses: Mapping[str, float]
+    smoothed: float
+    seconds: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Validated(Event):
+    """The networks were judged; `is_best` where they never were better."""
+
+    step: int
+    metrics: Mapping[str, float]
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class CheckpointSaved(Event):
+    """The state of a training after `step` is safely on disk."""
+
+    step: int
+    path: Path
 
 
 @dataclass(frozen=True)

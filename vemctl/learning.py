@@ -132,6 +132,8 @@ class TrainingRequest:
         What to start from; None to start from nothing.
     steps : int, optional
         How long the training is to be, where that is known; for schedules.
+    validation : mapping of str to sequence of VolumeFacts
+        Of volumes of their own to validate on, by role; empty where there are none.
     """
 
     data: Mapping[str, Sequence[VolumeFacts]]
@@ -141,6 +143,7 @@ class TrainingRequest:
     compile: bool = False
     weights: Path | None = None
     steps: int | None = None
+    validation: Mapping[str, Sequence[VolumeFacts]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vemctl.errors import OptionError
-from vemctl.learning import Trainer, TrainingData, TrainingRequest
+from vemctl.learning import Patches, Trainer, TrainingData, TrainingRequest
 from vemctl.option_field import NoOptions
 from vemctl.published import Weights
 from vemctl.restoring import Request, Restorer
@@ -137,6 +137,18 @@ class Method(ABC):
             They do not make up what the options ask for.
         """
         raise OptionError(f"{self.name} cannot be trained")
+
+    def data_warnings(self, options: Any, patches: Patches) -> Sequence[str]:  # noqa: ARG002
+        """Return what is doubtful about the data of a training, one sentence each.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `train_options` or `finetune_options`.
+        patches : Patches
+            What is trained on.
+        """
+        return ()
 
     def trainer(self, options: Any, request: TrainingRequest) -> Trainer:  # noqa: ARG002
         """Make networks, losses and optimisers, and return what trains them.

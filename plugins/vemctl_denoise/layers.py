@@ -9,6 +9,7 @@ Shapes in comments: ``n`` blocks of ``d`` slices of ``h`` x ``w`` pixels; ``N`` 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -58,7 +59,7 @@ def shift_plane(x: Tensor) -> Tensor:
 
 def shift_forward(
     x: Tensor, num_slices: int, temporal: Temporal = "cyclic"
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, list[Tensor]]:
     """Move the upper half of the channels to the next slice of the same block.
 
     Parameters
@@ -77,18 +78,19 @@ def shift_forward(
         (N, 64, h, w): the moved half, then the half that stayed.
     moved : Tensor
         The moved half, (N, 32, h, w).
-    left : Tensor
-        What the last slice of each block gave away, (n, 1, 32, h, w), for `shift_reverse`.
+    left : list of Tensor
+        What the last slice of each block gave away, n of (1, 32, h, w), for `shift_reverse`.
     """
-    blocks = x[:, HALF:].reshape(-1, num_slices, HALF, *x.shape[2:])  # (n, d, 32, h, w)
-    left = blocks[:, -1:]
-    first = left if temporal == "cyclic" else blocks[:, :1]
-    moved = torch.cat([first, blocks[:, :-1]], 1).flatten(0, 1)  # (N, 32, h, w)
+    parts, left = [], []
+    for block in torch.split(x[:, HALF:], num_slices):  # n of (d, 32, h, w)
+        parts += [block[-1:] if temporal == "cyclic" else block[:1], block[:-1]]
+        left.append(block[-1:])
+    moved = torch.cat(parts)  # (N, 32, h, w); four axes throughout, so that the layout is kept
     return torch.cat([moved, x[:, :HALF]], 1), moved, left
 
 
 def shift_reverse(
-    x: Tensor, num_slices: int, temporal: Temporal = "cyclic", left: Tensor | None = None
+    x: Tensor, num_slices: int, temporal: Temporal = "cyclic", left: Sequence[Tensor] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Move the lower half of the channels back to the slice before, undoing `shift_forward`.
 
@@ -108,11 +110,13 @@ def shift_reverse(
     moved : Tensor
         The moved half, (N, 32, h, w).
     """
-    blocks = x[:, :HALF].reshape(-1, num_slices, HALF, *x.shape[2:])  # (n, d, 32, h, w)
-    last = blocks[:, :1]
-    if temporal == "repeat" and num_slices > 1:
-        last = blocks[:, -1:] if left is None else left
-    moved = torch.cat([blocks[:, 1:], last], 1).flatten(0, 1)  # (N, 32, h, w)
+    parts = []
+    for number, block in enumerate(torch.split(x[:, :HALF], num_slices)):  # n of (d, 32, h, w)
+        last = block[:1]
+        if temporal == "repeat" and num_slices > 1:
+            last = block[-1:] if left is None else left[number]
+        parts += [block[1:], last]
+    moved = torch.cat(parts)  # (N, 32, h, w)
     return torch.cat([x[:, HALF:], moved], 1), moved
 
 
@@ -149,7 +153,12 @@ class ChannelAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the weighted channels."""
-        weight: Tensor = self.conv_du(x.mean((2, 3), keepdim=True))  # (N, c, 1, 1)
+        if x.is_contiguous(memory_format=torch.channels_last):
+            # The same mean, of which the gradient too lies channels last: mixed layouts are slow.
+            mean = x.permute(0, 2, 3, 1).mean((1, 2), keepdim=True).permute(0, 3, 1, 2)
+        else:
+            mean = x.mean((2, 3), keepdim=True)
+        weight: Tensor = self.conv_du(mean)  # (N, c, 1, 1)
         return x * weight
 
 

@@ -7,8 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vemctl.plugin import Method, Request, Restorer, option, percentile
+from vemctl.plugin import (
+    Method,
+    Patches,
+    Request,
+    Restorer,
+    Trainer,
+    TrainingData,
+    TrainingRequest,
+    option,
+    percentile,
+)
 from vemctl_denoise.published import PUBLISHED
+from vemctl_denoise.train_options import FinetuneOptions, TrainOptions
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +72,8 @@ class Denoise(Method):
     doi = "10.48550/arXiv.2206.10810"
     weights = PUBLISHED
     predict_options = PredictOptions
+    train_options = TrainOptions
+    finetune_options = FinetuneOptions
 
     def statistics(self, options: PredictOptions, *, as_original: bool) -> Sequence[str]:
         """Ask for the percentiles that the options name."""
@@ -88,6 +101,24 @@ class Denoise(Method):
         from vemctl_denoise.checkpoints import original_checkpoint
 
         return original_checkpoint(tensors, path)
+
+    def training_data(self, options: Any, volumes: Sequence[Path]) -> TrainingData:
+        """Return fast and slow scans in pairs, or noisy ones; see `vemctl_denoise.data`."""
+        from vemctl_denoise.data import training_data
+
+        return training_data(options, volumes)
+
+    def data_warnings(self, options: Any, patches: Patches) -> Sequence[str]:
+        """Warn of slices that are unlike the others where the training is self-supervised."""
+        from vemctl_denoise.evenness import warnings_of
+
+        return warnings_of(patches, "noisy") if options.self_supervised else ()
+
+    def trainer(self, options: Any, request: TrainingRequest) -> Trainer:
+        """Return what trains GShiftNet; see `vemctl_denoise.trainer`."""
+        from vemctl_denoise.trainer import make_trainer
+
+        return make_trainer(options, request)
 
 
 METHOD = Denoise()

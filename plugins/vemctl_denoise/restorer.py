@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from vemctl.errors import OptionError
@@ -16,27 +14,12 @@ from vemctl.plugin import Footprint, Output, Place, Request, Triple, VolumeFacts
 from vemctl_denoise.checkpoints import load_network
 from vemctl_denoise.method import PredictOptions
 from vemctl_denoise.network import GShiftNet
+from vemctl_denoise.scaling import Scaling, scaling_of
 
 TILE = (5, 256, 256)
 ORIGINAL_OVERLAP = 0.1
 BYTES_PER_VOXEL = 1500
 """Activations of a float32 call per voxel of its tile; 1275 to 1375 were measured on a CPU."""
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Input values to the network's [0, 1] and back."""
-
-    low: float
-    span: float
-
-    def to_network(self, values: torch.Tensor) -> torch.Tensor:
-        """Scale; for 8 bit exactly the published ``value / 255``."""
-        return values / self.span if self.low == 0 else (values - self.low) / self.span
-
-    def from_network(self, values: torch.Tensor) -> torch.Tensor:
-        """Scale back."""
-        return values * self.span if self.low == 0 else values * self.span + self.low
 
 
 class DenoiseRestorer:
@@ -175,18 +158,9 @@ def original_extent(shape: Triple, tile: Triple) -> Triple:
 
 def choose_scaling(options: PredictOptions, facts: VolumeFacts) -> Scaling:
     """Return the range that becomes [0, 1]: given, measured, or that of the type."""
-    dtype = np.dtype(facts.dtype)
     low = _end("low", options.low, options.low_percentile, facts)
     high = _end("high", options.high, options.high_percentile, facts)
-    low = 0.0 if low is None else low
-    if high is None:
-        high = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
-    if not high > low:
-        raise OptionError(
-            f"--low {low:g} and --high {high:g}: expected low below high; a constant volume needs "
-            f"explicit values"
-        )
-    return Scaling(low, high - low)
+    return scaling_of(low, high, facts.dtype)
 
 
 def _end(name: str, value: float | None, percent: float | None, facts: VolumeFacts) -> float | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-from conftest import ROOT
-
-SCRIPT = ROOT / "scripts" / "make_cli_docs.py"
+SCRIPT = Path(__file__).parents[2] / "scripts" / "make_cli_docs.py"
 
 
 def test_the_reference_is_current():

@@ -22,6 +22,7 @@ from vemctl.tiles.grid import axis_grid
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "tests" / "assets" / "vemctl-echo"
+LEARNER = ROOT / "tests" / "assets" / "vemctl-tiny"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 CURRENT = [  # the others speak of what was, or might have been
     path for path in DOCUMENTS if path.stem != "CHANGELOG" and path.parent.name != "decisions"
@@ -60,16 +61,18 @@ def quotations() -> list[tuple[str, str, str]]:
 
 @pytest.fixture
 def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Make the sample look installed in this process."""
-    project = tomllib.loads((SAMPLE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    facts = tmp_path / "site" / "vemctl_echo-0.dist-info"
-    facts.mkdir(parents=True)
-    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: vemctl-echo\nVersion: 0\n")
-    points = project["entry-points"][registry.GROUP]
-    lines = [f"[{registry.GROUP}]", *(f"{name} = {value}" for name, value in points.items())]
-    (facts / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    monkeypatch.syspath_prepend(str(SAMPLE))
-    monkeypatch.syspath_prepend(str(facts.parent))
+    """Make the samples look installed in this process."""
+    for sample in (SAMPLE, LEARNER):
+        project = tomllib.loads((sample / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        name = project["name"]
+        facts = tmp_path / "site" / f"{name.replace('-', '_')}-0.dist-info"
+        facts.mkdir(parents=True)
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0\n")
+        points = project["entry-points"][registry.GROUP]
+        lines = [f"[{registry.GROUP}]", *(f"{name} = {value}" for name, value in points.items())]
+        (facts / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        monkeypatch.syspath_prepend(str(sample))
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
     registry.method_entry_points.cache_clear()
     yield
     registry.method_entry_points.cache_clear()
@@ -181,11 +184,18 @@ def test_a_command_in_running_text_exists(echo, document, line):
     assert not used - flags(command, context)
 
 
+def commands_of(method: str) -> list[list[str]]:
+    """Return the commands that a method has, as words."""
+    own = registry.get(method)
+    learned = {"train": own.train_options, "finetune": own.finetune_options}
+    return [["predict", method], *([name, method] for name in learned if learned[name])]
+
+
 def every_flag() -> set[str]:
     """Return all spellings of the flags of all commands, and of the methods that are ours."""
     root, context, _ = find([])
     commands = [[name] for name in root.list_commands(context) if name != "predict"]
-    commands += [["predict", name] for name in (*pages(), "echo")]
+    commands += [words for name in (*pages(), "echo", "tiny") for words in commands_of(name)]
     weights, inner, _ = find(["weights"])
     commands += [["weights", name] for name in weights.list_commands(inner)]
     return flags(root, None) | {flag for words in commands for flag in flags(*find(words)[:2])}
@@ -196,7 +206,7 @@ def test_a_flag_in_running_text_exists(echo, document):
     """On the page of a method it is a flag of that method, elsewhere one of any command."""
     known = every_flag()
     if document.parent.name == "methods":
-        known = flags(*find(["predict", document.stem])[:2])
+        known = {flag for words in commands_of(document.stem) for flag in flags(*find(words)[:2])}
     text = FENCE.sub("", document.read_text(encoding="utf-8"))
     assert set(re.findall(r"`(--[\w-]+)[^`]*`", text)) <= known
 
@@ -253,8 +263,10 @@ def test_every_flag_of_a_method_is_on_its_page():
     """Nothing that a method alone can do is left untold."""
     for method, path in pages().items():
         text = path.read_text(encoding="utf-8")
-        for name in registry.get(method).predict_options.__dataclass_fields__:
-            assert f"`--{name.replace('_', '-')}" in text
+        own = registry.get(method)
+        for options in (own.predict_options, own.train_options, own.finetune_options):
+            for name in getattr(options, "__dataclass_fields__", ()):
+                assert f"`--{name.replace('_', '-')}" in text
 
 
 def test_the_glossary_is_sorted_and_tells_each_word_once():

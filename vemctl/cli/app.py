@@ -9,13 +9,14 @@ import typer
 from vemctl import __version__
 from vemctl.cli.lazy import LazyGroup, Target
 
-RESTORE, LOOK = "Restore", "Look"
+RESTORE, TRAIN, LOOK = "Restore", "Train", "Look"
 
 EPILOG = """
 Examples:
 
   vemctl demo
   vemctl predict denoise noisy.tif clean.zarr
+  vemctl train denoise --self-supervised noisy.tif -o runs/a
   vemctl weights list
   vemctl info noisy.tif
   vemctl doctor
@@ -29,6 +30,8 @@ class Root(LazyGroup):
         "predict": Target(
             "vemctl.cli.predict", "Restore a volume with a published method.", RESTORE
         ),
+        "train": Target("vemctl.cli.train", "Train a method on volumes.", TRAIN),
+        "finetune": Target("vemctl.cli.finetune", "Train on from published or own weights.", TRAIN),
         "rerun": Target("vemctl.cli.rerun", "Repeat the run that made an output.", RESTORE),
         "demo": Target("vemctl.cli.demo", "Make a noisy volume, restore it, and compare.", RESTORE),
         "weights": Target("vemctl.cli.weights", "List, fetch, verify and carry weights.", RESTORE),

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from vemctl.cli.flags import CLI_ONLY
+from vemctl.cli.switches import CLI_ONLY
 from vemctl.errors import OptionError
 from vemctl.plugin import Method
 from vemctl.workflows.settings import Setting, values_from_mapping

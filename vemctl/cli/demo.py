@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from vemctl.cli.flags import JsonFlag, NoProgressFlag, QuietFlag, VerboseFlag, switch
 from vemctl.cli.progress import reporter
 from vemctl.cli.render import print_json
+from vemctl.cli.switches import JsonFlag, NoProgressFlag, QuietFlag, VerboseFlag, switch
 from vemctl.workflows.options import COMPUTE, OUTPUT
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import typer
 
-from vemctl.cli.flags import PlainJsonFlag
 from vemctl.cli.render import print_facts, print_json, print_table, size
+from vemctl.cli.switches import PlainJsonFlag
 from vemctl.workflows.doctor import diagnose
 
 

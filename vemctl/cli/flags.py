@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,9 +11,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from vemctl import registry
+from vemctl.cli.switches import CLI_ONLY
 from vemctl.errors import MethodError, OptionError
 from vemctl.plugin import Method
-from vemctl.workflows.options import OPTION_GROUPS, RUN, PredictRequest
+from vemctl.workflows.options import OPTION_GROUPS, PredictRequest
 from vemctl.workflows.settings import Setting, settings_of
 
 METHOD = "Method"
@@ -36,65 +36,6 @@ WEIGHTS = Setting(
 )
 
 
-def switch(
-    *names: str,
-    help: str,  # noqa: A002 - Typer's own word
-    panel: str | None = RUN,
-    metavar: str = "",
-) -> Any:
-    """Declare a flag of the command line that is no part of a request.
-
-    Parameters
-    ----------
-    *names : str
-        All spellings.
-    help : str
-        One sentence.
-    panel : str, optional
-        Of the help.
-    metavar : str
-        How the value is written; nothing for a mere switch.
-    """
-    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar)
-
-
-ConfigFlag = Annotated[
-    Path | None,
-    switch(
-        "--config", metavar="FILE.toml", help="Read flags from a TOML file; flags given here win."
-    ),
-]
-DryRunFlag = Annotated[
-    bool, switch("--dry-run", help="Show the plan and stop; nothing is written.")
-]
-JsonFlag = Annotated[bool, switch("--json", help="Print the result as JSON.")]
-PlainJsonFlag = Annotated[bool, switch("--json", help="Print JSON.", panel=None)]
-QuietFlag = Annotated[bool, switch("--quiet", "-q", help="Show errors only.")]
-VerboseFlag = Annotated[
-    bool, switch("--verbose", "-v", help="Show times of stages, and where an error came from.")
-]
-OfflineFlag = Annotated[
-    bool, switch("--offline", help="Open no connection, as with VEMCTL_OFFLINE=1.")
-]
-NoProgressFlag = Annotated[bool, switch("--no-progress", help="Show no progress, only notes.")]
-
-CLI_ONLY: dict[str, Any] = {
-    "config": ConfigFlag,
-    "dry_run": DryRunFlag,
-    "json": JsonFlag,
-    "quiet": QuietFlag,
-    "verbose": VerboseFlag,
-    "no_progress": NoProgressFlag,
-    "offline": OfflineFlag,
-}
-
-
-def use_offline(asked: bool) -> None:
-    """Let the flag mean what the variable means, for this process and those that it starts."""
-    if asked:
-        os.environ["VEMCTL_OFFLINE"] = "1"
-
-
 def spellings(setting: Setting) -> list[str]:
     """Return all flags of a setting: long, negated and short."""
     flags = [setting.flag]
@@ -111,11 +52,39 @@ def settings_for(method: Method) -> tuple[Setting, ...]:
     MethodError
         Two settings share a flag; only a plugin can cause it.
     """
-    own = settings_of(method.predict_options)
+    own = checked(COMMON, method.predict_options, CLI_ONLY, method)
+    weights = (WEIGHTS,) if method.takes_weights else ()
+    return (*COMMON, *weights, *own)
+
+
+def checked(
+    common: tuple[Setting, ...],
+    options: type[Any],
+    switches: Mapping[str, Any],
+    method: Method,
+) -> tuple[Setting, ...]:
+    """Return a method's own settings for a command, whose flags are distinct from all others.
+
+    Parameters
+    ----------
+    common : tuple of Setting
+        That the command has for every method.
+    options : type
+        The method's dataclass.
+    switches : mapping
+        Flags of the command that are no settings, annotated.
+    method : Method
+
+    Raises
+    ------
+    MethodError
+        Two settings share a flag; only a plugin can cause it.
+    """
+    own = settings_of(options)
     taken = {"--help": "vemctl", "-h": "vemctl"}
-    for annotation in CLI_ONLY.values():
+    for annotation in switches.values():
         taken |= dict.fromkeys(annotation.__metadata__[0].param_decls, "vemctl")
-    for setting in (*COMMON, WEIGHTS):
+    for setting in (*common, WEIGHTS):
         taken |= dict.fromkeys(spellings(setting), "vemctl")
     for setting in own:
         for flag in spellings(setting):
@@ -125,8 +94,7 @@ def settings_for(method: Method) -> tuple[Setting, ...]:
                     f"which {taken[flag]} has already: the plugin must rename it"
                 )
             taken[flag] = f"its option {setting.name!r}"
-    weights = (WEIGHTS,) if method.takes_weights else ()
-    return (*COMMON, *weights, *own)
+    return own
 
 
 def parameters_for(method: Method) -> list[inspect.Parameter]:
@@ -140,20 +108,27 @@ def parameters_for(method: Method) -> list[inspect.Parameter]:
     return [
         *(_argument(f"argument_{i}", name) for i, name in enumerate(method.inputs)),
         _argument("argument_output", "output"),
-        *(_flag(setting, method) for setting in COMMON),
-        *(
-            _keyword(name, None if name == "config" else False, annotation)
-            for name, annotation in CLI_ONLY.items()
-        ),
-        *(_flag(setting, method) for setting in sorted(settings[len(COMMON) :], key=_foreign)),
+        *(flag_for(setting, method) for setting in COMMON),
+        *switch_parameters(CLI_ONLY),
+        *(flag_for(setting, method) for setting in sorted(settings[len(COMMON) :], key=foreign)),
     ]
 
 
-def _foreign(setting: Setting) -> bool:
+def switch_parameters(switches: Mapping[str, Any]) -> list[inspect.Parameter]:
+    """Return the parameters of flags that are no settings; a configuration file may be absent."""
+    return [
+        keyword(name, None if name == "config" else False, annotation)
+        for name, annotation in switches.items()
+    ]
+
+
+def foreign(setting: Setting) -> bool:
+    """Tell whether a setting stands under another panel than the method's."""
     return setting.panel != METHOD
 
 
-def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+def keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    """Return a parameter that is given by name."""
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
     )
@@ -171,11 +146,14 @@ def _argument(name: str, word: str) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Path, info])
 
 
-def _flag(setting: Setting, method: Method) -> inspect.Parameter:
+def flag_for(setting: Setting, method: Method) -> inspect.Parameter:
+    """Return the parameter of a setting, with its flag."""
     names = "/".join(spellings(setting)[:2]) if setting.kind is bool else setting.flag
     required = " [required]" if setting.required else ""
     default = None if setting.required else setting.default
-    if isinstance(default, tuple):
+    if setting.repeatable:
+        default = [str(part) for part in default or ()] or None
+    elif isinstance(default, tuple):
         default = ",".join(str(part) for part in default)
     # The parser does what Typer would, with our own words and the same checks as for files.
     facts: dict[str, Any] = {} if setting.kind is bool else {"parser": _parser(setting)}
@@ -196,11 +174,11 @@ def _flag(setting: Setting, method: Method) -> inspect.Parameter:
         **facts,
     )
     kind: Any = str if setting.length > 1 else setting.kind
-    if setting.choices:
+    if setting.repeatable:
+        kind = list[Path]
+    elif setting.choices:
         kind = Literal.__getitem__(setting.choices)
-    return _keyword(
-        setting.name, default, Annotated[kind | None if default is None else kind, info]
-    )
+    return keyword(setting.name, default, Annotated[kind | None if default is None else kind, info])
 
 
 def _parser(setting: Setting) -> Callable[[Any], Any]:
@@ -208,9 +186,11 @@ def _parser(setting: Setting) -> Callable[[Any], Any]:
         if not isinstance(value, str):
             return value
         try:
-            return setting.from_text(value)
+            parsed = setting.from_text(value)
         except ValueError as error:
             raise OptionError(f"{setting.flag} is {value!r}, expected {error}") from None
+        # The parser sees one flag at a time, and it is Typer that lists them.
+        return parsed[0] if setting.repeatable else parsed
 
     return parse
 
@@ -234,7 +214,8 @@ def given(context: Any, settings: tuple[Setting, ...], values: Mapping[str, Any]
     for setting in settings:
         source = context.get_parameter_source(setting.name)
         if source is not None and source.name == "COMMANDLINE":
-            typed[setting.name] = values[setting.name]
+            value = values[setting.name]
+            typed[setting.name] = tuple(value) if setting.repeatable else value
     return typed
 
 
@@ -256,19 +237,32 @@ def make_request(
     OptionError
         A required option of the method is missing.
     """
-    for setting in settings_of(method.predict_options):
-        if setting.required and setting.name not in values:
-            raise OptionError(f"{setting.flag} is missing, expected {setting.expected}")
-
-    def filled(options: type[Any]) -> Any:
-        names = [setting.name for setting in settings_of(options)]
-        return options(**{name: values[name] for name in names if name in values})
-
     return PredictRequest(
         method=method.name,
         inputs=inputs,
         output=output,
         weights=values.get("weights"),
-        method_options=filled(method.predict_options),
-        **{name: filled(options) for name, options in OPTION_GROUPS.items()},
+        method_options=filled(method.predict_options, values),
+        **{name: filled(options, values) for name, options in OPTION_GROUPS.items()},
     )
+
+
+def filled(options: type[Any], values: Mapping[str, Any]) -> Any:
+    """Make an option dataclass of checked values; what is absent keeps its default.
+
+    Parameters
+    ----------
+    options : type
+    values : mapping
+        By name of the setting; others are passed over.
+
+    Raises
+    ------
+    OptionError
+        A required option is missing.
+    """
+    settings = settings_of(options)
+    for setting in settings:
+        if setting.required and setting.name not in values:
+            raise OptionError(f"{setting.flag} is missing, expected {setting.expected}")
+    return options(**{s.name: values[s.name] for s in settings if s.name in values})

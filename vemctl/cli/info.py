@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from vemctl.cli.flags import PlainJsonFlag
 from vemctl.cli.render import print_facts, print_json
+from vemctl.cli.switches import PlainJsonFlag
 from vemctl.workflows.info import volume_facts
 
 

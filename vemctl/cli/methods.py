@@ -7,8 +7,9 @@ from typing import Any
 import typer
 
 from vemctl import registry
-from vemctl.cli.flags import PlainJsonFlag, settings_for
+from vemctl.cli.flags import settings_for
 from vemctl.cli.render import print_facts, print_json
+from vemctl.cli.switches import PlainJsonFlag
 from vemctl.errors import MethodError
 
 

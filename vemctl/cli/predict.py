@@ -2,70 +2,30 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
 from typing import Any
 
 import typer
 
 from vemctl import registry
 from vemctl.cli.config_file import read_config
-from vemctl.cli.flags import (
-    CLI_ONLY,
-    given,
-    make_request,
-    parameters_for,
-    plain,
-    settings_for,
-    use_offline,
-)
-from vemctl.cli.lazy import LazyGroup, as_command, stub
+from vemctl.cli.flags import given, make_request, parameters_for, plain, settings_for
+from vemctl.cli.lazy import as_command
+from vemctl.cli.method_group import MethodGroup, declare
 from vemctl.cli.running import carry_out
-from vemctl.errors import MethodError
+from vemctl.cli.switches import CLI_ONLY, use_offline
 from vemctl.plugin import Method
 
 
-class MethodGroup(LazyGroup):
-    """The installed methods; a plugin is loaded when its method is named."""
+class PredictGroup(MethodGroup):
+    """`vemctl predict METHOD`."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
-        """Return the names of the installed methods; loads none."""
-        return list(registry.method_entry_points())
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
-        """Return the method's command if it is loaded, else what lists show of it."""
-        if cmd_name in self.commands:
-            return self.commands[cmd_name]
-        points = registry.method_entry_points().get(cmd_name)
-        if not points:
-            return None
-        return stub(
-            cmd_name, "from " + " and ".join(map(registry.distribution_of, points)), "Methods"
-        )
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Load the method that is going to run; completion passes over a broken one."""
-        try:
-            return super().resolve_command(ctx, args)
-        except MethodError:
-            if not ctx.resilient_parsing:
-                raise
-            return None, None, args[1:]
-
-    def load(self, name: str) -> Any:
-        """Load the plugin and make its command."""
-        return command_for(registry.get(name))
-
-    def unknown(self, name: str, known: Any) -> str:
-        """Return the message for a method that is not installed."""
-        installed = ", ".join(known) or "none"
-        return (
-            f"{super().unknown(name, known).replace('command', 'method')} Installed: {installed}."
-        )
+    def make_command(self, method: Method) -> Any:
+        """Return the command that restores with a method."""
+        return command_for(method)
 
 
 app = typer.Typer(
-    cls=MethodGroup,
+    cls=PredictGroup,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
@@ -104,25 +64,18 @@ def command_for(method: Method) -> Any:
         carry_out(make_request(method, inputs, output, merged), **switches)
 
     parameters = parameters_for(method)
-    _declare(command, parameters)
+    declare(command, parameters)
     return as_command(
         command,
         method.name,
-        help=plain(_description(method)),
+        help=plain(description(method)),
         short_help=plain(method.summary),
         epilog=plain(_examples(method)),
     )
 
 
-def _declare(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
-    context = inspect.Parameter(
-        "typer_context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context
-    )
-    function.__signature__ = inspect.Signature([context, *parameters])  # type: ignore[attr-defined]
-    function.__annotations__ = {p.name: p.annotation for p in (context, *parameters)}
-
-
-def _description(method: Method) -> str:
+def description(method: Method) -> str:
+    """Return what a method is, whom to cite, and which weights are published for it."""
     parts = [method.summary]
     paper = " ".join(filter(None, [method.citation, method.doi and f"doi:{method.doi}"]))
     if paper:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from vemctl.cli.render import duration, size
+from vemctl.cli.training_lines import checkpoint_line, steps_line, validated_line
 from vemctl.events import (
+    CheckpointSaved,
     Event,
     Finished,
     Listener,
@@ -18,6 +21,8 @@ from vemctl.events import (
     StageAdvanced,
     StageFinished,
     StageStarted,
+    StepsDone,
+    Validated,
     ignore,
 )
 
@@ -25,6 +30,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 SECONDS_BETWEEN_LINES = 5.0
+STEPS = "training"
+"""The bar of a training's steps."""
 BYTES = "bytes"
 """The unit of stages that count bytes."""
 
@@ -71,6 +78,7 @@ class Log:
         self._clock = clock
         self._time_of_day = time_of_day
         self._stages: dict[str, _Stage] = {}
+        self._steps_told = -math.inf
 
     def __call__(self, event: Event) -> None:
         """Write what is to be told of `event`."""
@@ -78,8 +86,23 @@ class Log:
             self._line(noted(event))
         elif isinstance(event, Finished):
             self._line(finished(event))
+        elif isinstance(event, Validated):
+            self._line(validated_line(event))
+        elif isinstance(event, CheckpointSaved):
+            if self._verbose:
+                self._line(checkpoint_line(event))
+        elif isinstance(event, StepsDone):
+            self._tell_steps(event)
         elif self._progress:
             self._tell_stage(event)
+
+    def _tell_steps(self, event: StepsDone) -> None:
+        now = self._clock()
+        if self._progress and (
+            now - self._steps_told >= SECONDS_BETWEEN_LINES or event.step == event.total
+        ):
+            self._steps_told = now
+            self._line(steps_line(event))
 
     def _tell_stage(self, event: Event) -> None:
         now = self._clock()
@@ -151,6 +174,20 @@ class Bars:
             self._line(noted(event))
         elif isinstance(event, Finished):
             self._line(finished(event))
+        elif isinstance(event, Validated):
+            self._line(validated_line(event))
+        elif isinstance(event, CheckpointSaved) and self._verbose:
+            self._line(checkpoint_line(event))
+        elif isinstance(event, StepsDone):
+            self._draw_steps(event)
+
+    def _draw_steps(self, event: StepsDone) -> None:
+        name, value = next(iter(event.losses.items()))
+        text = f"training, {name} {value:.4g}, smoothed {event.smoothed:.4g}"
+        if STEPS not in self._tasks:
+            total = event.total or None
+            self._tasks[STEPS] = self._progress.add_task(text, total=total, unit="steps")
+        self._progress.update(self._tasks[STEPS], completed=event.step, description=text)
 
     def _line(self, text: str) -> None:
         self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)

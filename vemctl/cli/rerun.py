@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from vemctl.cli.flags import (
+from vemctl.cli.progress import reporter
+from vemctl.cli.running import carry_out
+from vemctl.cli.switches import (
     DryRunFlag,
     JsonFlag,
     NoProgressFlag,
@@ -17,8 +19,6 @@ from vemctl.cli.flags import (
     switch,
     use_offline,
 )
-from vemctl.cli.progress import reporter
-from vemctl.cli.running import carry_out
 from vemctl.workflows.options import OUTPUT, RUN
 
 

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -72,8 +72,10 @@ def _continuation() -> str:
 
 
 @contextmanager
-def stop_by_signal(listen: Listener) -> Iterator[threading.Event]:
-    """Return an event that Ctrl-C and SIGTERM set, such that a run ends where it can be resumed.
+def stop_by_signal(
+    listen: Listener, signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
+) -> Iterator[threading.Event]:
+    """Return an event that signals set, such that a run ends where it can be resumed.
 
     A second signal ends the process as usual.
 
@@ -81,9 +83,10 @@ def stop_by_signal(listen: Listener) -> Iterator[threading.Event]:
     ----------
     listen : Listener
         Is told that the run is about to stop.
+    signals : sequence of Signals
+        Ctrl-C and SIGTERM by default.
     """
     stop = threading.Event()
-    signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in signals}
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001

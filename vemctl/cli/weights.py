@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from vemctl.cli.flags import (
+from vemctl.cli.lazy import Command
+from vemctl.cli.progress import reporter
+from vemctl.cli.render import print_json, print_table, size
+from vemctl.cli.running import stop_by_signal
+from vemctl.cli.switches import (
     NoProgressFlag,
     OfflineFlag,
     PlainJsonFlag,
@@ -18,10 +22,6 @@ from vemctl.cli.flags import (
     switch,
     use_offline,
 )
-from vemctl.cli.lazy import Command
-from vemctl.cli.progress import reporter
-from vemctl.cli.render import print_json, print_table, size
-from vemctl.cli.running import stop_by_signal
 
 if TYPE_CHECKING:
     from vemctl.weights import Access

@@ -43,10 +43,13 @@ def write_weights(
 
     text = json.dumps({**facts, "format": FORMAT}, sort_keys=True, allow_nan=False)
     with replacing(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         try:
             save_file(_alone(tensors), temporary, metadata={METADATA: text})
         except SafetensorError as error:
             raise OSError(f"{path}: {error}") from error
+        temporary.chmod(mode)  # safetensors lets nobody else read it, whatever the umask
 
 
 def read_own_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -27,8 +27,8 @@ def request_to_json(request: PredictRequest) -> dict[str, Any]:
         "method": request.method,
         "inputs": [str(path.absolute()) for path in request.inputs],
         "weights": weights,
-        "method_options": _to_json(request.method_options),
-        **{group: _to_json(getattr(request, group)) for group in OPTION_GROUPS},
+        "method_options": options_to_json(request.method_options),
+        **{group: options_to_json(getattr(request, group)) for group in OPTION_GROUPS},
     }
 
 
@@ -88,11 +88,16 @@ def request_from_json(
     )
 
 
-def _to_json(options: Any) -> dict[str, Any]:
+def options_to_json(options: Any) -> dict[str, Any]:
+    """Return an option dataclass of JSON types only; paths are absolute."""
     form: dict[str, Any] = {}
     for setting in settings_of(type(options)):
         value = getattr(options, setting.name)
-        if isinstance(value, Path):
-            value = str(value.absolute())
-        form[setting.name] = list(value) if isinstance(value, tuple) else value
+        form[setting.name] = (
+            [_plain(part) for part in value] if isinstance(value, tuple) else _plain(value)
+        )
     return form
+
+
+def _plain(value: Any) -> Any:
+    return str(value.absolute()) if isinstance(value, Path) else value

@@ -27,6 +27,7 @@ from vemctl.prediction.ledger import Ledger, differences
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import partial_folder
 from vemctl.volumes.destination import Destination, check_output
+from vemctl.volumes.fingerprint import fingerprint
 from vemctl.volumes.provenance import read_provenance
 from vemctl.workflows.config import request_to_json
 from vemctl.workflows.exclusive import exclusive
@@ -34,7 +35,7 @@ from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.phases import Phases
 from vemctl.workflows.preparation import Prepared, identity, prepare, refuse_unused
 from vemctl.workflows.provenance import made_by, provenance, recordable
-from vemctl.workflows.sources import Sources, fingerprint, open_sources
+from vemctl.workflows.sources import Sources, open_sources
 from vemctl.workflows.weights import resolve_for
 
 TIMED_TILES = 2

@@ -21,10 +21,11 @@ from vemctl.prediction.statistics import measure
 from vemctl.tiles.grid import TileGrid, tile_grid
 from vemctl.volumes.checks import output_kind
 from vemctl.volumes.chunks import default_chunks
+from vemctl.volumes.fingerprint import fingerprint
 from vemctl.volumes.volume import Layout, VoxelSize
 from vemctl.weights import Resolved
 from vemctl.workflows.options import OutputOptions, PredictRequest
-from vemctl.workflows.sources import Sources, fingerprint
+from vemctl.workflows.sources import Sources
 from vemctl.workflows.weights import resolve_for
 
 MOST_MEMORY = 4 * 2**30

@@ -9,10 +9,11 @@ from pathlib import Path
 from vemctl import registry
 from vemctl.errors import InputError, WeightsError
 from vemctl.events import Listener, ignore
+from vemctl.volumes.fingerprint import fingerprint
 from vemctl.volumes.provenance import read_provenance
 from vemctl.workflows.config import request_from_json
 from vemctl.workflows.options import PredictRequest
-from vemctl.workflows.sources import fingerprint, open_sources
+from vemctl.workflows.sources import open_sources
 from vemctl.workflows.weights import resolve_for
 
 

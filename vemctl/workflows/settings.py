@@ -28,6 +28,8 @@ _WORDS = {
 }
 _METAVARS = {bool: "", int: "INT", float: "NUMBER", str: "TEXT", Path: "PATH"}
 _COUNTS = {2: "two", 3: "three", 4: "four"}
+ANY_NUMBER = 0
+"""The length of a setting whose flag may be repeated."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class Setting:
     kind : type
         bool, int, float, str or Path; of the elements where `length` is not 1.
     length : int
-        Number of elements; more than one is a tuple such as ``(z, y, x)``.
+        Number of elements; more than one is a tuple such as ``(z, y, x)``, `ANY_NUMBER` a tuple
+        of as many as there are flags.
     choices : tuple
         The only values allowed, if not empty.
     optional : bool
@@ -80,10 +83,17 @@ class Setting:
         return self.default is dataclasses.MISSING
 
     @property
+    def repeatable(self) -> bool:
+        """Whether the flag may be given several times, each with one element."""
+        return self.length == ANY_NUMBER
+
+    @property
     def expected(self) -> str:
         """What a value must be, in words."""
         if self.choices:
             return "one of " + ", ".join(str(choice) for choice in self.choices)
+        if self.repeatable:
+            return "paths, one per flag or in a list"
         if self.length > 1:
             count = _COUNTS.get(self.length, str(self.length))
             words = f"{count} {'whole ' if self.kind is int else ''}numbers"
@@ -101,7 +111,7 @@ class Setting:
         return words
 
     def from_text(self, text: str) -> Any:
-        """Return the value that `text` means.
+        """Return the value that `text` means; of a repeatable setting it is the only element.
 
         Raises
         ------
@@ -136,7 +146,15 @@ class Setting:
             if not isinstance(value, list | tuple) or len(value) != self.length:
                 raise ValueError(self.expected)
             return tuple(self._element(part) for part in value)
+        if self.repeatable:
+            return self._elements(value)
         return self._element(value)
+
+    def _elements(self, value: Any) -> tuple[Any, ...]:
+        parts = [value] if isinstance(value, str | Path) else value
+        if not isinstance(parts, list | tuple) or (self.required and not parts):
+            raise ValueError(self.expected)
+        return tuple(self._element(part) for part in parts)
 
     def _number(self, text: str) -> int | float:
         try:
@@ -189,13 +207,18 @@ def _setting(options: type[Any], field: dataclasses.Field[Any], hint: Any) -> Se
         parts: tuple[Any, ...] = typing.get_args(hint)
         if set(parts) in ({int}, {float}):
             kind, length = parts[0], len(parts)
+        elif parts == (Path, ...):
+            kind, length = Path, ANY_NUMBER
     if kind not in _WORDS:
         raise MethodError(
             f"{options.__module__}.{options.__qualname__}: option {field.name!r} is a {hint}, "
-            "expected bool, int, float, str, Path, Literal, or a tuple of ints or floats"
+            "expected bool, int, float, str, Path, Literal, a tuple of ints or floats, or "
+            "tuple[Path, ...]"
         )
     facts = field.metadata
-    usual = "|".join(str(choice) for choice in choices) or ",".join([_METAVARS[kind]] * length)
+    usual = "|".join(str(choice) for choice in choices) or ",".join(
+        [_METAVARS[kind]] * max(length, 1)
+    )
     return Setting(
         name=field.name,
         kind=kind,

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vemctl.errors import InputError, OptionError
 from vemctl.prediction.plan import Series
+from vemctl.volumes.fingerprint import fingerprint  # noqa: F401 - known here too
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.view import crop, replace_nonfinite
 from vemctl.volumes.volume import Header, Region, Volume
 from vemctl.workflows.options import InputOptions
-
-PROBE_EDGE = 32
-PROBES = 4
 
 
 @dataclass(frozen=True)
@@ -128,26 +124,3 @@ def _chosen(name: str, asked: str, count: int | None, header: Header) -> list[in
             f"expected all, or 0 to {there - 1}"
         )
     return [int(asked)]
-
-
-def fingerprint(volume: Volume) -> dict[str, Any]:
-    """Return what tells one input from another: its facts and a digest of small samples.
-
-    Neither path nor time of change counts, so that a run may be resumed on another machine.
-    """
-    header = volume.header
-    found = hashlib.sha256()
-    for i in range(PROBES):
-        starts = [i * max(0, n - PROBE_EDGE) // (PROBES - 1) for n in header.shape]
-        z, y, x = (
-            slice(s, min(s + PROBE_EDGE, n)) for s, n in zip(starts, header.shape, strict=True)
-        )
-        for timepoint in {0, (header.num_timepoints or 1) - 1}:
-            for channel in {0, (header.num_channels or 1) - 1}:
-                found.update(volume.read((z, y, x), channel=channel, timepoint=timepoint).tobytes())
-    return {
-        "shape": list(header.shape),
-        "dtype": header.dtype.name,
-        "axes": header.axes,
-        "sample_sha256": found.hexdigest(),
-    }

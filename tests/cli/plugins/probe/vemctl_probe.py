@@ -16,6 +16,7 @@ class ProbeOptions:
     mode: Literal["fast", "fine"] = option("fast", help="Which way.")
     window: Triple = option((1, 8, 8), help="Where.", metavar="Z,Y,X")
     mask: Path | None = option(None, help="A file.")
+    reference: tuple[Path, ...] = option((), help="A file to compare with; may be repeated.")
     sharpen: bool = option(True, help="Whether to sharpen.")
     network_depth: int | None = option(None, help="How deep.", panel="Network")
 

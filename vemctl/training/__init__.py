@@ -1,0 +1,1 @@
+"""Training: patches from volumes, one loop for all methods, and the folder of a run."""
