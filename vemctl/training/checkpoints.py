@@ -23,9 +23,7 @@ from typing import TYPE_CHECKING, Any
 from vemctl.durable import free_bytes, remove_temporaries, show_bytes
 from vemctl.errors import OutputError
 from vemctl.events import Listener, ignore
-from vemctl.learning import Best
 from vemctl.nn.own_weights import METADATA, write_weights
-from vemctl.training.best_score import BestScore
 from vemctl.training.states import (
     newest_state,
     read_state,
@@ -51,8 +49,6 @@ class Checkpoints:
         Of the run; nobody else may be writing in it.
     keep : int
         States to keep, at least 1.
-    best : Best, optional
-        By what the best weights are known.
     listen : Listener
         Is told about damaged files.
 
@@ -62,14 +58,11 @@ class Checkpoints:
         The folder cannot be written.
     """
 
-    def __init__(
-        self, folder: Path, keep: int, best: Best | None, listen: Listener = ignore
-    ) -> None:
+    def __init__(self, folder: Path, keep: int, listen: Listener = ignore) -> None:
         self._folder = folder / CHECKPOINTS
         self._keep = max(1, keep)
         self._listen = listen
         self._whole: int | None = None
-        self._best = BestScore(best)
         with self._errors(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
             remove_temporaries(self._folder)
@@ -107,47 +100,29 @@ class Checkpoints:
         """
         path = state_path(self._folder, step)
         with self._errors(path):
-            write_state(path, {"step": step, "best": self._best.record, "state": dict(state)})
+            write_state(path, {"step": step, "state": dict(state)})
         self._whole = step
         self._write(LAST, step, weights, facts)
         self._prune(step)
         return path
 
     def save_best(
-        self,
-        step: int,
-        metrics: Mapping[str, float],
-        weights: Mapping[str, torch.Tensor],
-        facts: Mapping[str, Any],
-    ) -> bool:
-        """Write the weights if no score before was as good; to be called before `save`.
+        self, step: int, weights: Mapping[str, torch.Tensor], facts: Mapping[str, Any]
+    ) -> None:
+        """Write the weights as the best so far; to be called before `save`.
 
         Parameters
         ----------
         step : int
-        metrics : mapping of str to float
-            Of the validation.
         weights, facts : mapping
             As for `save`.
-
-        Returns
-        -------
-        bool
-            Whether they were written.
 
         Raises
         ------
         OutputError
             As `save`.
-        MethodError
-            The validation lacks the metric; only a plugin can cause it.
         """
-        record = self._best.better(step, metrics)
-        if record is None:
-            return False
         self._write(BEST, step, weights, facts)
-        self._best.record = record
-        return True
 
     def newest(self) -> tuple[int, Path] | None:
         """Return step and path of the newest whole state; damaged ones are told and passed over."""
@@ -158,15 +133,13 @@ class Checkpoints:
     def load(self, path: Path) -> dict[str, Any]:
         """Return the state that `save` was given, its tensors in main memory.
 
-        What was the best score then is the best score again.
-
         Raises
         ------
         ResumeError
             The file is damaged, none of ours, or of a newer vemctl.
         """
         content = read_state(path)
-        self._whole, self._best.record = content["step"], content["best"]
+        self._whole = content["step"]
         return dict(content["state"])
 
     def complete(

@@ -25,7 +25,7 @@ class NothingKept:
     def checkpoint(self, step: int, state: Mapping[str, Any], trainer: Trainer) -> None:
         """Keep no state."""
 
-    def best(self, step: int, metrics: Mapping[str, float], trainer: Trainer) -> None:
+    def best(self, step: int, trainer: Trainer) -> None:
         """Keep no weights."""
 
     def preview(self, step: int, validation: Validation) -> None:
@@ -40,7 +40,6 @@ class RunKeeper:
     folder : Path
     description : mapping
         See `vemctl.training.run_folder.create`.
-    trainer : Trainer
     listen : Listener
         Is told of what is kept, as is the log of the run.
     keep : int
@@ -66,7 +65,6 @@ class RunKeeper:
         self,
         folder: Path,
         description: Mapping[str, Any],
-        trainer: Trainer,
         listen: Listener,
         *,
         keep: int,
@@ -82,12 +80,12 @@ class RunKeeper:
         self._method = description["method"]
         self._told = listen
         self._log = Log(folder / run_folder.LOG)
-        self._checkpoints = Checkpoints(folder, keep, trainer.best, self.listen)
+        self._checkpoints = Checkpoints(folder, keep, self.listen)
         newest = self._checkpoints.newest() if resume else None
         self.state = self._checkpoints.load(newest[1]) if newest else None
         self._metrics = Metrics(folder / run_folder.METRICS, ())
         self._metrics.truncate_after(newest[0] if newest else 0)
-        self._board = open_tensorboard(folder, newest[0] if newest else 0, self.listen)
+        self._board = open_tensorboard(folder, newest[0] if newest else 0, self._log)
 
     def listen(self, event: Event) -> None:
         """Write down what happened, and tell it on."""
@@ -109,9 +107,9 @@ class RunKeeper:
         """Write the last weights of a checkpoint, if a kill came between the two."""
         self._checkpoints.complete(step, trainer.weights(), self._facts(trainer))
 
-    def best(self, step: int, metrics: Mapping[str, float], trainer: Trainer) -> None:
+    def best(self, step: int, trainer: Trainer) -> None:
         """Write the best weights."""
-        self._checkpoints.save_best(step, metrics, trainer.weights(), self._facts(trainer))
+        self._checkpoints.save_best(step, trainer.weights(), self._facts(trainer))
 
     def preview(self, step: int, validation: Validation) -> None:
         """Write an image of the first sample."""

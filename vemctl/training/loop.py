@@ -14,6 +14,7 @@ from vemctl.errors import TrainingError
 from vemctl.events import Listener, StepsDone, Validated
 from vemctl.learning import Batch, Trainer
 from vemctl.nn.gradients import GradientSteps
+from vemctl.training.best_score import better
 from vemctl.training.schedule import Keeper, Outcome, Progress, Schedule
 from vemctl.training.world import World
 
@@ -133,7 +134,7 @@ class Loop:
         finally:
             if hasattr(coming, "close"):
                 coming.close()
-        return Outcome(progress.step, progress.best_score, reason)
+        return Outcome(progress.step, progress.best, reason)
 
     def save(self) -> None:
         """Keep a checkpoint of this step, unless there is one."""
@@ -206,20 +207,16 @@ class Loop:
         validation = self._trainer.validate(samples)
         metrics: dict[str, float] = self._world.share(dict(validation.metrics))
         self._trainer.validated(metrics)
-        progress, best = self.progress, self._trainer.best
-        is_best = False
-        if best is not None:
-            score, before = metrics[best.metric], progress.best_score
-            sign = 1 if best.sense == "max" else -1
-            # NaN, as of a constant target, is never better.
-            is_best = not math.isnan(score) and (before is None or sign * score > sign * before)
-            progress.best_score = score if is_best else progress.best_score
-            progress.waited = 0 if is_best else progress.waited + 1
+        progress = self.progress
+        record = better(self._trainer.best, progress.best, progress.step, metrics)
+        is_best = record is not None
+        progress.best = record or progress.best
+        progress.waited = 0 if is_best else progress.waited + 1
         self._listen(Validated(progress.step, metrics, is_best))
         self._keeper.preview(progress.step, validation)
         if is_best:
             self._check_parameters()
-            self._keeper.best(progress.step, metrics, self._trainer)
+            self._keeper.best(progress.step, self._trainer)
         return metrics
 
     def _asked(self, began: float, saved: float) -> list[bool]:

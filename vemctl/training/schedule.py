@@ -48,7 +48,7 @@ class Keeper(Protocol):
     def checkpoint(self, step: int, state: Mapping[str, Any], trainer: Trainer) -> None:
         """Keep the state after `step`, and the weights."""
 
-    def best(self, step: int, metrics: Mapping[str, float], trainer: Trainer) -> None:
+    def best(self, step: int, trainer: Trainer) -> None:
         """Keep the weights as the best so far."""
 
     def preview(self, step: int, validation: Validation) -> None:
@@ -63,8 +63,8 @@ class Progress:
     ----------
     step : int
         Updates made.
-    best_score : float, optional
-        Of the best validation so far.
+    best : mapping, optional
+        Metric, score and step of the best validation so far.
     waited : int
         Validations since then.
     smoothed : float, optional
@@ -76,7 +76,7 @@ class Progress:
     """
 
     step: int = 0
-    best_score: float | None = None
+    best: dict[str, Any] | None = None
     waited: int = 0
     smoothed: float | None = None
     sums: dict[str, float] = field(default_factory=dict)
@@ -90,10 +90,11 @@ class Outcome:
     Attributes
     ----------
     step : int
-    best_score : float, optional
+    best : mapping, optional
+        Metric, score and step of the best validation.
     reason : {"steps", "time", "patience", "stopped"}
     """
 
     step: int
-    best_score: float | None
+    best: dict[str, Any] | None
     reason: str

@@ -39,7 +39,7 @@ class TrainResult:
     output : Path
         The folder of the run.
     facts : dict
-        JSON types: step, best score, why it ended, seconds.
+        JSON types: step, best validation, why it ended, seconds.
     """
 
     output: Path
@@ -76,7 +76,7 @@ def train(
     seconds = time.monotonic() - began
     facts = {
         "step": outcome.step,
-        "best_score": outcome.best_score,
+        "best": outcome.best,
         "ended_by": outcome.reason,
         "seconds": round(seconds, 1),
     }
@@ -109,7 +109,6 @@ def _run(
                     ready.device,
                     "best" if ready.trainer.best and ready.validation else "last",
                 ),
-                ready.trainer,
                 listen,
                 keep=request.saving.keep,
                 resume=request.run.resume,

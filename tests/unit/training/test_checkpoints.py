@@ -24,12 +24,10 @@ import torch
 from vemctl import durable
 from vemctl.errors import MethodError, OutputError, ResumeError, VemctlError
 from vemctl.events import Noted
-from vemctl.learning import Best
 from vemctl.nn.own_weights import read_own_weights
 from vemctl.training.checkpoints import Checkpoints
 
 FACTS = {"method": "probe", "network": {"depth": 3}}
-PSNR = Best("psnr", "max")
 
 
 def weights(step: int) -> dict[str, torch.Tensor]:
@@ -70,9 +68,9 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
         "plain": [None, True, -1, 2**100, 0.1, math.inf, "ü", b"\x00\xff", (1, (2,))],
         "parameter": torch.nn.Parameter(torch.ones(2)),
     }
-    path = Checkpoints(tmp_path, 3, None).save(7, everything, weights(7), FACTS)
+    path = Checkpoints(tmp_path, 3).save(7, everything, weights(7), FACTS)
     assert path.name == "step-00000007.pt"
-    checkpoints = Checkpoints(tmp_path, 3, None)
+    checkpoints = Checkpoints(tmp_path, 3)
     assert checkpoints.newest() == (7, path)
     loaded = checkpoints.load(path)
     assert list(loaded) == list(everything)
@@ -88,7 +86,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 def test_the_last_weights_are_those_of_the_step(tmp_path: Path) -> None:
     """Their facts are those given, and the step."""
-    checkpoints = Checkpoints(tmp_path, 3, None)
+    checkpoints = Checkpoints(tmp_path, 3)
     save(checkpoints, 10, 20)
     assert last(tmp_path) == 20
     _, facts = read_own_weights(tmp_path / "checkpoints" / "last.safetensors")
@@ -98,7 +96,7 @@ def test_the_last_weights_are_those_of_the_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep", [0, 1, 2, 3])
 def test_the_newest_few_are_kept(tmp_path: Path, keep: int) -> None:
     """At least one, by number and not by name; files of others stay."""
-    checkpoints = Checkpoints(tmp_path, keep, None)
+    checkpoints = Checkpoints(tmp_path, keep)
     other = tmp_path / "checkpoints" / "step-mine.pt"
     other.touch()
     save(checkpoints, 9, 99_999_999, 100_000_000, 100_000_001)
@@ -110,7 +108,7 @@ def test_the_newest_few_are_kept(tmp_path: Path, keep: int) -> None:
 
 def test_a_history_that_was_left_is_removed(tmp_path: Path) -> None:
     """Who goes back to an earlier step does not later continue from what came after it."""
-    checkpoints = Checkpoints(tmp_path, 3, None)
+    checkpoints = Checkpoints(tmp_path, 3)
     save(checkpoints, 10, 20, 30)
     checkpoints.load(tmp_path / "checkpoints" / "step-00000010.pt")
     save(checkpoints, 15)
@@ -137,7 +135,7 @@ def test_a_damaged_state_is_passed_over_with_a_note(
 ) -> None:
     """The one before is found; loading the damaged one is one line; the next save removes it."""
     told: list[Any] = []
-    checkpoints = Checkpoints(tmp_path, 1, None, told.append)
+    checkpoints = Checkpoints(tmp_path, 1, told.append)
     save(checkpoints, 20)
     kept = (tmp_path / "checkpoints" / "step-00000020.pt").read_bytes()
     save(checkpoints, 30)
@@ -161,7 +159,7 @@ def test_a_damaged_state_is_passed_over_with_a_note(
 
 def test_without_a_whole_state_there_is_none(tmp_path: Path) -> None:
     """A new run, or one in which all are damaged."""
-    checkpoints = Checkpoints(tmp_path, 1, None)
+    checkpoints = Checkpoints(tmp_path, 1)
     assert checkpoints.newest() is None
     (tmp_path / "checkpoints" / "step-00000001.pt").touch()
     assert checkpoints.newest() is None
@@ -173,22 +171,22 @@ def test_what_is_no_state_of_ours_is_one_line(tmp_path: Path, content: Any) -> N
     path = tmp_path / "step-00000001.pt"
     torch.save(content, path)
     with pytest.raises(ResumeError) as raised:
-        Checkpoints(tmp_path, 1, None).load(path)
+        Checkpoints(tmp_path, 1).load(path)
     assert "\n" not in str(raised.value)
 
 
 def test_loading_runs_no_code(tmp_path: Path) -> None:
     """A state from a stranger is not believed."""
     path = tmp_path / "step-00000001.pt"
-    torch.save({"format": 1, "step": 1, "best": None, "state": {"x": Path("x")}}, path)
+    torch.save({"format": 1, "step": 1, "state": {"x": Path("x")}}, path)
     with pytest.raises(ResumeError, match="damaged checkpoint"):
-        Checkpoints(tmp_path, 1, None).load(path)
+        Checkpoints(tmp_path, 1).load(path)
 
 
 @pytest.mark.parametrize("value", [np.float64(1), np.ones(2), {1}, Path("x"), 1j, signal.SIGINT])
 def test_a_state_that_could_not_be_loaded_is_not_saved(tmp_path: Path, value: Any) -> None:
     """Found at the first checkpoint, not when the run is resumed; the place is named."""
-    checkpoints = Checkpoints(tmp_path, 1, None)
+    checkpoints = Checkpoints(tmp_path, 1)
     with pytest.raises(MethodError, match=r"at state\.optimizer\.1\.rate") as raised:
         checkpoints.save(1, {"optimizer": [{}, {"rate": value}]}, weights(1), FACTS)
     assert type(value).__name__ in str(raised.value)
@@ -197,12 +195,12 @@ def test_a_state_that_could_not_be_loaded_is_not_saved(tmp_path: Path, value: An
 
 def test_leftovers_of_killed_writers_are_swept(tmp_path: Path) -> None:
     """Only temporaries."""
-    checkpoints = Checkpoints(tmp_path, 1, None)
+    checkpoints = Checkpoints(tmp_path, 1)
     save(checkpoints, 1)
     before = names(tmp_path)
     for name in ("step-00000002.pt.0a.partial", "last.safetensors.0b.partial"):
         (tmp_path / "checkpoints" / name).write_bytes(b"half")
-    Checkpoints(tmp_path, 1, None)
+    Checkpoints(tmp_path, 1)
     assert names(tmp_path) == before
 
 
@@ -212,7 +210,7 @@ def test_whatever_step_of_saving_fails_a_whole_checkpoint_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, when: int
 ) -> None:
     """The newest state loads, the last weights are whole, no temporaries are left."""
-    checkpoints = Checkpoints(tmp_path, 1, PSNR)
+    checkpoints = Checkpoints(tmp_path, 1)
     save(checkpoints, 10)
     calls = 0
 
@@ -236,9 +234,9 @@ def test_whatever_step_of_saving_fails_a_whole_checkpoint_stays(
     with monkeypatch.context() as patched:
         patched.setattr(where, name, failing(getattr(where, name)))
         with contextlib.suppress(OutputError):
-            checkpoints.save_best(20, {"psnr": 1.0}, weights(20), FACTS)
+            checkpoints.save_best(20, weights(20), FACTS)
             save(checkpoints, 20)
-    newest = Checkpoints(tmp_path, 1, PSNR).newest()
+    newest = Checkpoints(tmp_path, 1).newest()
     assert newest is not None
     assert newest[0] in (10, 20)
     assert last(tmp_path) in (10, 20)
@@ -265,7 +263,7 @@ def test_a_disk_that_takes_no_more_is_one_line(
         file.write(b"half")
         raise OSError(number, os.strerror(number))
 
-    checkpoints = Checkpoints(tmp_path, 3, None)
+    checkpoints = Checkpoints(tmp_path, 3)
     with monkeypatch.context() as patched:
         patched.setattr(torch, "save", fail)
         with pytest.raises(OutputError, match="no checkpoint is there yet"):
@@ -298,7 +296,7 @@ def test_an_error_that_torch_hides_is_found(
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(OutputError, match="disk full"):
-        save(Checkpoints(tmp_path, 1, None), 1)
+        save(Checkpoints(tmp_path, 1), 1)
 
 
 def test_a_bug_is_not_taken_for_a_full_disk(
@@ -311,7 +309,7 @@ def test_a_bug_is_not_taken_for_a_full_disk(
 
     monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(RuntimeError, match="a bug"):
-        save(Checkpoints(tmp_path, 1, None), 1)
+        save(Checkpoints(tmp_path, 1), 1)
     assert names(tmp_path) == []
 
 
@@ -325,7 +323,7 @@ def test_a_state_without_its_weights_still_says_what_is_intact(
     def fail(*_: Any, **__: Any) -> None:
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    checkpoints = Checkpoints(tmp_path, 1, None)
+    checkpoints = Checkpoints(tmp_path, 1)
     save(checkpoints, 10)
     monkeypatch.setattr(safetensors.torch, "save_file", fail)
     with pytest.raises(OutputError, match=r"disk full, .*the checkpoint of step 20 is intact"):
@@ -335,7 +333,7 @@ def test_a_state_without_its_weights_still_says_what_is_intact(
 
 def test_weights_that_a_kill_left_behind_are_written_on_resume(tmp_path: Path) -> None:
     """The state came first; whoever continues from it has its weights too."""
-    checkpoints = Checkpoints(tmp_path, 2, None)
+    checkpoints = Checkpoints(tmp_path, 2)
     save(checkpoints, 10)
     old = (tmp_path / "checkpoints" / "last.safetensors").read_bytes()
     save(checkpoints, 20)
@@ -352,73 +350,11 @@ def test_weights_that_a_kill_left_behind_are_written_on_resume(tmp_path: Path) -
     assert (tmp_path / "checkpoints" / "last.safetensors").stat().st_mtime_ns == time_before
 
 
-@pytest.mark.parametrize(
-    ("best", "scores", "expected"),
-    [
-        (PSNR, [1.0, 3.0, 3.0, 2.0, 4.0], [1, 2, 5]),
-        (Best("psnr", "min"), [3.0, 1.0, 1.0, 2.0, 0.5], [1, 2, 5]),
-        (PSNR, [math.nan, -math.inf, 1.0, math.nan, math.inf], [2, 3, 5]),
-        (None, [1.0, 2.0], []),
-    ],
-)
-def test_the_best_weights_are_those_of_the_best_score(
-    tmp_path: Path, best: Best | None, scores: list[float], expected: list[int]
-) -> None:
-    """In either sense; equal scores keep the earlier ones, and NaN is never good."""
-    checkpoints = Checkpoints(tmp_path, 3, best)
-    written = [
-        step
-        for step, score in enumerate(scores, 1)
-        if checkpoints.save_best(step, {"psnr": score, "other": 0.0}, weights(step), FACTS)
-    ]
-    assert written == expected
-    assert names(tmp_path) == (["best.safetensors"] if expected else [])
-    if expected:
-        assert last(tmp_path, "best") == expected[-1]
-
-
-@pytest.mark.parametrize("checkpoint", range(6))
-def test_a_resumed_run_has_the_same_best_weights(tmp_path: Path, checkpoint: int) -> None:
-    """What the best score was is part of the state."""
-    scores = [1.0, 3.0, 2.0, 5.0, 4.0]
-
-    def train(checkpoints: Checkpoints, first: int, end: int) -> None:
-        for step in range(first, end + 1):
-            checkpoints.save_best(step, {"psnr": scores[step - 1]}, weights(step), FACTS)
-            if step == checkpoint:
-                save(checkpoints, step)
-
-    train(Checkpoints(tmp_path, 1, PSNR), 1, 5)
-    before = (tmp_path / "checkpoints" / "best.safetensors").read_bytes()
-    again = Checkpoints(tmp_path, 1, PSNR)
-    newest = again.newest()
-    if newest:
-        again.load(newest[1])
-    train(again, checkpoint + 1, 5)
-    assert (tmp_path / "checkpoints" / "best.safetensors").read_bytes() == before
-
-
-def test_another_metric_begins_a_new_record(tmp_path: Path) -> None:
-    """Scores of two metrics cannot be compared."""
-    checkpoints = Checkpoints(tmp_path, 1, PSNR)
-    checkpoints.save_best(1, {"psnr": 40.0}, weights(1), FACTS)
-    save(checkpoints, 1)
-    other = Checkpoints(tmp_path, 1, Best("ssim", "max"))
-    other.load(tmp_path / "checkpoints" / "step-00000001.pt")
-    assert other.save_best(2, {"ssim": 0.9}, weights(2), FACTS)
-
-
-def test_a_validation_without_the_metric_is_the_plugins_error(tmp_path: Path) -> None:
-    """One line with what there is instead."""
-    with pytest.raises(MethodError, match="'psnr', which the validation does not have; it has l1"):
-        Checkpoints(tmp_path, 1, PSNR).save_best(1, {"l1": 1.0}, weights(1), FACTS)
-
-
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     """For instance one within a file."""
     (tmp_path / "run").touch()
     with pytest.raises(OutputError, match="cannot write") as raised:
-        Checkpoints(tmp_path / "run", 1, None)
+        Checkpoints(tmp_path / "run", 1)
     assert "\n" not in str(raised.value)
 
 
@@ -426,7 +362,7 @@ def test_a_folder_that_cannot_be_read_into_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system's reason, and what is still there."""
-    checkpoints = Checkpoints(tmp_path, 1, None)
+    checkpoints = Checkpoints(tmp_path, 1)
     save(checkpoints, 10)
     shutil.rmtree(tmp_path / "checkpoints")
     tmp_path.joinpath("checkpoints").touch()
@@ -439,11 +375,10 @@ WRITER = """
 import sys
 from pathlib import Path
 import torch
-from vemctl.learning import Best
 from vemctl.training.checkpoints import Checkpoints
 
 run = Path(sys.argv[1])
-checkpoints = Checkpoints(run, 2, Best("psnr", "max"))
+checkpoints = Checkpoints(run, 2)
 newest = checkpoints.newest()
 step = newest[0] if newest else 0
 print("ready", flush=True)
@@ -455,7 +390,7 @@ while True:
     step += 1
     weights = {"layer.weight": torch.full((4, 5), float(step)), "large": torch.zeros(300_000)}
     state = {"network": weights, "progress": {"step": step}}
-    checkpoints.save_best(step, {"psnr": float(step)}, weights, {})
+    checkpoints.save_best(step, weights, {})
     checkpoints.save(step, state, weights, {})
     print(step, flush=True)
 """
@@ -479,7 +414,7 @@ def test_a_kill_at_any_time_leaves_whole_files(tmp_path: Path) -> None:
             time.sleep(chance.uniform(0.02, 0.4))
             process.send_signal(signal.SIGKILL)
             told = max([told, *(int(line) for line in process.stdout if line.endswith("\n"))])
-        checkpoints = Checkpoints(tmp_path, 2, PSNR)
+        checkpoints = Checkpoints(tmp_path, 2)
         newest = checkpoints.newest()
         assert newest is not None or told == 0
         if newest is None:
@@ -503,14 +438,14 @@ from vemctl.errors import OutputError
 from vemctl.training.checkpoints import Checkpoints
 
 run = Path(sys.argv[1])
-checkpoints = Checkpoints(run, 1, None)
+checkpoints = Checkpoints(run, 1)
 for step, size in ((1, 100), (2, 300_000), (3, 140_000), (4, 100)):
     weights = {"w": torch.zeros(size)}
     try:
         checkpoints.save(step, {"network": weights}, weights, {})
     except OutputError as error:
         print(error)
-    found = Checkpoints(run, 1, None).newest()
+    found = Checkpoints(run, 1).newest()
     print(found[0], sorted(path.name for path in (run / "checkpoints").iterdir()))
 """
 

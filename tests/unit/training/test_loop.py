@@ -73,7 +73,7 @@ class Kept:
         assert step not in self.states
         self.states[step] = state
 
-    def best(self, step: int, metrics: Mapping[str, float], trainer: Any) -> None:
+    def best(self, step: int, trainer: Any) -> None:
         self.bests.append(step)
 
     def preview(self, step: int, validation: Validation) -> None:
@@ -140,7 +140,8 @@ def test_patience_ends_a_training_that_gets_no_better() -> None:
     kept = Kept()
     trainer = Numbers([1.0], [5, 4, 3, 9], Best("score", "max"))
     outcome = make(trainer, kept, steps=100, patience=2).run(batches, list)
-    assert (outcome.step, outcome.reason, outcome.best_score) == (15, "patience", 5)
+    assert (outcome.step, outcome.reason) == (15, "patience")
+    assert outcome.best == {"metric": "score", "score": 5, "step": 5}
     assert 15 in kept.states
 
 

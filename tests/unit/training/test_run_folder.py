@@ -78,7 +78,7 @@ def test_a_new_run_says_what_it_is_of(run: Path) -> None:
     assert sorted(path.name for path in run.iterdir()) == ["checkpoints", "previews", "run.json"]
     assert is_run(run)
     weights = {"w": torch.ones(2)}
-    checkpoints = Checkpoints(run, 1, None)
+    checkpoints = Checkpoints(run, 1)
     checkpoints.save(1, {}, weights, {})
     assert weights_of_run(run, None, "probe") == run / "checkpoints" / "last.safetensors"
 
@@ -253,7 +253,7 @@ def test_the_first_three_differences_are_named(run: Path) -> None:
 
 def test_allowed_changes_are_recorded_with_their_step(run: Path) -> None:
     """The description is the new one, its history is kept, and the new one goes on freely."""
-    checkpoints = Checkpoints(run, 2, None)
+    checkpoints = Checkpoints(run, 2)
     other = changed(options__method__rate=0.2)
     reopen(run, other, free=FREE, allow_changes=True)
     checkpoints.save(40, {}, {"w": torch.ones(2)}, {})
