@@ -32,6 +32,7 @@ def test_methods_lists_what_works_and_why_the_rest_does_not(cli):
         "name": "probe",
         "usable": True,
         "summary": "Do nothing, on two views.",
+        "commands": ["predict"],
         "inputs": ["view_a", "view_b"],
         "weights": ["probe/one"],
         "paper": "Nobody et al. 2020",
@@ -48,7 +49,8 @@ def test_methods_reads_well(cli):
     """For people a method is a name with its facts below."""
     out = cli("methods").out
     assert (
-        "probe\n  summary       Do nothing, on two views.\n  inputs        view_a, view_b\n" in out
+        "probe\n  summary       Do nothing, on two views.\n  commands      predict\n"
+        "  inputs        view_a, view_b\n" in out
     )
     assert "broken (unusable)\n" in out
 

@@ -11,6 +11,7 @@ from vemctl.cli.flags import settings_for
 from vemctl.cli.render import print_facts, print_json
 from vemctl.cli.switches import PlainJsonFlag
 from vemctl.errors import MethodError
+from vemctl.plugin import Method
 
 
 def command(json: PlainJsonFlag = False) -> None:
@@ -31,6 +32,12 @@ def command(json: PlainJsonFlag = False) -> None:
         print_facts(shown, indent=2)
 
 
+def _commands(method: Method) -> list[str]:
+    """Return the commands that exist for a method."""
+    options = {"train": method.train_options, "finetune": method.finetune_options}
+    return ["predict", *(name for name, kind in options.items() if kind is not None)]
+
+
 def _facts(listed: registry.Listed) -> dict[str, Any]:
     method, reason = listed.method, listed.reason
     if method is not None:
@@ -42,6 +49,7 @@ def _facts(listed: registry.Listed) -> dict[str, Any]:
         "name": listed.name,
         "usable": not reason,
         "summary": method.summary if method else "",
+        "commands": _commands(method) if method else [],
         "inputs": list(method.inputs) if method else [],
         "weights": list(registry.published(method)) if method else [],
         "paper": method.citation if method else "",

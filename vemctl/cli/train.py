@@ -33,7 +33,6 @@ from vemctl.cli.switches import CLI_ONLY, switch, use_offline
 from vemctl.cli.training_lines import JsonLines
 from vemctl.errors import Interrupted, MethodError, OptionError, VemctlError
 from vemctl.plugin import Method
-from vemctl.weights.runs import is_run
 from vemctl.workflows.settings import Setting, settings_of
 from vemctl.workflows.train_options import TRAIN_GROUPS, TrainRequest
 
@@ -213,6 +212,8 @@ def train_here(
 
 
 def _continuation(run: Path) -> str:
+    from vemctl.weights.runs import is_run
+
     words = [word for word in sys.argv[1:] if word != "--resume"]
     if words[:1] not in (["train"], ["finetune"]):
         return ""
