@@ -47,7 +47,7 @@ class WeightedLoss:
     weights: dict[str, float]
 
     def __call__(self, restored: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Return ``loss``, the sum, and each term as it enters it, all ().
+        """Return ``loss``, the sum, and each term as it enters it (``loss_L1``), all ().
 
         Parameters
         ----------
@@ -55,7 +55,8 @@ class WeightedLoss:
         """
         restored, target = restored.float(), target.float()
         terms = {
-            name: weight * TERMS[name](restored, target) for name, weight in self.weights.items()
+            f"loss_{name}": weight * TERMS[name](restored, target)
+            for name, weight in self.weights.items()
         }
         return {"loss": sum(terms.values(), restored.new_zeros(())), **terms}
 

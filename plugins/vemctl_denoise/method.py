@@ -34,16 +34,21 @@ class PredictOptions:
         help="Round integer results to nearest; the published program truncates, which darkens "
         "by half a grey level on average.",
     )
-    z_edge: Literal["cyclic", "repeat"] = option(
-        "cyclic",
+    z_edge: Literal["cyclic", "repeat"] | None = option(
+        None,
         help="What the temporal shift sees beyond a block's first and last slice: the other end "
-        "(cyclic, as the published weights were trained) or the edge slice again.",
+        "(cyclic, as the published weights were trained) or the edge slice again. Default: as the "
+        "weights were trained, if they say so, else cyclic.",
     )
-    low: float | None = option(None, help="Input value that becomes 0 for the network. Default: 0.")
+    low: float | None = option(
+        None,
+        help="Input value that becomes 0 for the network. Default: as the weights were trained, if "
+        "they say so, else 0.",
+    )
     high: float | None = option(
         None,
-        help="Input value that becomes 1 for the network. Default: the integer type's maximum; "
-        "1 for floating input.",
+        help="Input value that becomes 1 for the network. Default: as the weights were trained, if "
+        "they say so, else the integer type's maximum; 1 for floating input.",
     )
     low_percentile: float | None = option(
         None,

@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from vemctl.errors import OptionError
-from vemctl.nn.state_dict import read_state_dict
+from vemctl.nn.state_dict import read_weights
 from vemctl.plugin import Footprint, Output, Place, Request, Triple, VolumeFacts, percentile
+from vemctl_denoise.as_trained import options_as_trained, tile_as_trained
 from vemctl_denoise.checkpoints import load_network
 from vemctl_denoise.method import PredictOptions
 from vemctl_denoise.network import GShiftNet
@@ -18,6 +19,8 @@ from vemctl_denoise.scaling import Scaling, scaling_of
 
 TILE = (5, 256, 256)
 ORIGINAL_OVERLAP = 0.1
+CYCLIC = ("z_edge", "cyclic")
+"""An option that says what the original does anyway."""
 BYTES_PER_VOXEL = 1500
 """Activations of a float32 call per voxel of its tile; 1275 to 1375 were measured on a CPU."""
 
@@ -93,7 +96,10 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> D
     (facts,) = request.inputs
     if request.as_original:
         _refuse_ours(options, request)
-    tile = request.tiling.tile or TILE
+    loaded = read_weights(weights)
+    told = {} if request.as_original else loaded.facts
+    options = options_as_trained(options, told)
+    tile = request.tiling.tile or tile_as_trained(TILE, told)
     footprint = request.tiling.applied_to(
         Footprint(tile=tile, overlap=original_overlap(tile), multiple_of=(1, 4, 4))
     )
@@ -103,7 +109,7 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> D
     else:
         kept, scaling = None, choose_scaling(options, facts)
         output = Output("round" if options.round else "truncate")
-    network = load_network(read_state_dict(weights), weights, options.z_edge)
+    network = load_network(loaded.tensors, weights, options.z_edge or "cyclic")
     network.eval().requires_grad_(requires_grad=False).to(request.device)
     return DenoiseRestorer(network, footprint, output, scaling, kept)
 
@@ -173,7 +179,7 @@ def _refuse_ours(options: PredictOptions, request: Request) -> None:
     ours = [
         f"--{name.replace('_', '-')}"
         for name, default in PredictOptions().__dict__.items()
-        if getattr(options, name) != default
+        if getattr(options, name) != default and (name, getattr(options, name)) != CYCLIC
     ]
     if request.tiling.overlap is not None:
         ours.append("--overlap")

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from vemctl.errors import OptionError
 from vemctl.nn.optimizers import optimizer_state, restore_optimizer
 from vemctl.nn.quality import psnr, ssim
 from vemctl.nn.state_dict import read_state_dict
 from vemctl.plugin import Batch, Best, TrainingRequest, Triple, Validation
 from vemctl_denoise.checkpoints import load_network
-from vemctl_denoise.losses import parse_loss
+from vemctl_denoise.losses import SSIM_WINDOW, parse_loss
 from vemctl_denoise.network import GShiftNet
 from vemctl_denoise.samples import (
     VALIDATION_DEPTH,
@@ -192,7 +193,13 @@ def make_trainer(options: TrainOptions, request: TrainingRequest) -> DenoiseTrai
         An option does not fit the network or the data.
     """
     sampler = _make_sampler(options, request)
-    parse_loss(options.loss)  # before a network is read
+    terms = parse_loss(options.loss).weights  # before a network is read
+    if "SSIM" in terms and min(sampler.seen[1:]) < SSIM_WINDOW:
+        seen = ",".join(map(str, sampler.seen))
+        raise OptionError(
+            f"--patch {seen}: the loss SSIM looks at {SSIM_WINDOW} pixels at a time; expected at "
+            f"least 12 in y and x, or --loss 1*L1"
+        )
     if request.weights is None:
         network = GShiftNet(options.z_edge)
     else:

@@ -34,6 +34,11 @@ WATCH = (
         (["rerun", "--help"], "NEW_OUTPUT"),
         (["demo", "--help"], "FOLDER"),
         (["doctor", "--help"], "--json"),
+        (["weights", "--help"], "unpack"),
+        (["weights", "list"], "denoise/supervised"),
+        (["train", "--help"], "METHOD [VOLUME]..."),
+        (["train", "denoise", "--help"], "--self-supervised"),
+        (["finetune", "denoise", "--help"], "--weights"),
     ],
 )
 def test_nothing_heavy_is_loaded(fresh, words, shown):

@@ -328,7 +328,7 @@ def test_a_run_is_not_overwritten_and_not_mixed_up(here: Vemctl, tmp_path: Path)
     line = one_line(here(*changed))
     assert "learning_rate: recorded 0.05, now 0.01" in line
     other = ("train", "denoise", "--self-supervised", "noisy.npy", "-o", "a", "--resume",
-             "--patch", "2,8,8")  # fmt: skip
+             "--patch", "2,12,12")  # fmt: skip
     assert "a run of tiny, not of denoise" in one_line(here(*other))
     assert digests(tmp_path / "a") == before
     assert here(*changed, "--allow-changes").returncode == 0

@@ -137,12 +137,28 @@ def _run(
             listen(Noted(f"{request.output}: continuing after step {loop.progress.step}"))
         samples = make_samples(ready, request.compute.seed)
         try:
-            return loop.run(make_batches(request, ready, world), samples)
+            outcome = loop.run(make_batches(request, ready, world), samples)
         except (MemoryError, RuntimeError) as error:
             better = no_memory(error, ready, request.schedule.accumulate, world)
             if better is None:
                 raise
             raise better from error
+        listen(Noted(_ending(outcome)))
+        return outcome
+
+
+def _ending(outcome: Outcome) -> str:
+    reasons = {
+        "steps": "all steps are done",
+        "time": "the time is up; --resume goes on",
+        "patience": "no validation was better for as long as --patience allows",
+        "stopped": "stopped",
+    }
+    text = f"ended after step {outcome.step}: {reasons[outcome.reason]}"
+    if outcome.best is not None:
+        best = outcome.best
+        text += f"; best {best['metric']} {best['score']:.4g} at step {best['step']}"
+    return text
 
 
 def _warn(method: Method, request: TrainRequest, ready: Session, listen: Listener) -> None:

@@ -93,7 +93,7 @@ def test_learns_as_published(
         losses = trainer.step([batch])
         assert next(iter(losses)) == "loss"
         assert ("auxiliary" in losses) is options.self_supervised
-        running.append([losses[name].item() for name in ("loss", "L1", "SSIM")])
+        running.append([losses[name].item() for name in ("loss", "loss_L1", "loss_SSIM")])
         # The original logs averages since the start of the epoch.
         expected = [arrays[f"Loss_{name}_train"][number] for name in ("total", "L1", "SSIM")]
         np.testing.assert_allclose(np.mean(running, 0), expected, atol=2e-5)
