@@ -131,14 +131,16 @@ def test_a_run_is_trained_recorded_and_used(here: Vemctl, tmp_path: Path) -> Non
     assert np.mean((after - truth) ** 2) < np.mean((before - truth) ** 2)
 
 
-def test_batches_depend_on_nothing_but_the_seed(vemctl: Vemctl, tmp_path: Path) -> None:
+def test_batches_depend_on_nothing_but_the_seed(
+    vemctl: Vemctl, here: Vemctl, tmp_path: Path
+) -> None:
     """Worker processes, a decoded cache, or the way of counting: the same bytes; a seed is not."""
-    assert vemctl(*TRAIN, "-o", "a", "--steps", "20").returncode == 0
+    assert here(*TRAIN, "-o", "a", "--steps", "20").returncode == 0
     assert vemctl(*TRAIN, "-o", "b", "--epochs", "2", "--workers", "2").returncode == 0
-    assert vemctl(*TRAIN, "-o", "c", "--steps", "20", "--cache", "all").returncode == 0
+    assert here(*TRAIN, "-o", "c", "--steps", "20", "--cache", "all").returncode == 0
     same_run(tmp_path / "a", tmp_path / "b")
     same_run(tmp_path / "a", tmp_path / "c")
-    assert vemctl(*TRAIN, "-o", "d", "--steps", "20", "--seed", "1").returncode == 0
+    assert here(*TRAIN, "-o", "d", "--steps", "20", "--seed", "1").returncode == 0
     assert (tmp_path / "a/metrics.csv").read_text() != (tmp_path / "d/metrics.csv").read_text()
 
 
@@ -192,22 +194,23 @@ def test_a_signal_costs_nothing(
     same_run(tmp_path / "whole", tmp_path / "parts")
 
 
-def test_several_processes_learn_what_one_does(vemctl: Vemctl, tmp_path: Path) -> None:
+def test_several_processes_learn_what_one_does(
+    vemctl: Vemctl, here: Vemctl, tmp_path: Path
+) -> None:
     """Two processes share the batch of one, or one takes it in parts: the same gradients."""
     words = (*TRAIN, "--steps", "10", "-b", "4", "--dropout", "0")
-    for name, more in (
-        ("one", ()),
-        ("two", ("--devices", "2")),
-        ("parts", ("--accumulate", "2")),
-        ("both", ("--devices", "2", "--accumulate", "2")),
+    for name, run, more in (
+        ("one", here, ()),
+        ("parts", here, ("--accumulate", "2")),
+        ("both", vemctl, ("--devices", "2", "--accumulate", "2")),
     ):
-        done = vemctl(*words, "-o", name, *more)
+        done = run(*words, "-o", name, *more)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("wrote") == 1
     from safetensors.torch import load_file
 
     expected = load_file(tmp_path / "one" / "checkpoints" / "last.safetensors")
-    for name in ("two", "parts", "both"):
+    for name in ("parts", "both"):
         found = load_file(tmp_path / name / "checkpoints" / "last.safetensors")
         for key, value in expected.items():
             torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-6)
@@ -274,22 +277,22 @@ def test_finetuning_starts_from_weights(here: Vemctl, tmp_path: Path) -> None:
     assert "needs weights, and none are published" in one_line(here(*words[:-2], "-o", "c"))
 
 
-def test_events_are_json_lines_and_a_plan_writes_nothing(vemctl: Vemctl, tmp_path: Path) -> None:
+def test_events_are_json_lines_and_a_plan_writes_nothing(here: Vemctl, tmp_path: Path) -> None:
     """For pipelines."""
-    done = vemctl(*TRAIN, "-o", "a", "--steps", "8", "--json", "-q")
+    done = here(*TRAIN, "-o", "a", "--steps", "8", "--json", "-q")
     assert done.stderr == ""
     events = [json.loads(line) for line in done.stdout.splitlines()]
     kinds = [event["event"] for event in events]
     assert kinds == ["steps", "steps", "validation", "checkpoint", "finished"]
-    plan = vemctl(*TRAIN, "-o", "p", "--dry-run", "--json")
+    plan = here(*TRAIN, "-o", "p", "--dry-run", "--json")
     facts = json.loads(plan.stdout)
     assert facts["parameters"] == {"network": 10}
     assert facts["steps"] == 30
     assert facts["patch"] == [2, 12, 12]
     assert not (tmp_path / "p").exists()
-    short = vemctl(*TRAIN, "-o", "p", "--dry-run", "--json", "--steps", "1", "--devices", "2")
+    short = here(*TRAIN, "-o", "p", "--dry-run", "--json", "--steps", "1", "--devices", "2")
     assert json.loads(short.stdout)["samples_at_once"] == 1
-    assert "--resume" in one_line(vemctl(*TRAIN, "-o", "a", "--dry-run"))
+    assert "--resume" in one_line(here(*TRAIN, "-o", "a", "--dry-run"))
 
 
 @pytest.mark.parametrize(
