@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vemctl.errors import WeightsError, nearest
+from vemctl.events import Noted
 from vemctl.plugin import Method
 from vemctl.published import Weights
 from vemctl.weights.access import Access
@@ -83,6 +84,8 @@ def resolve(
         return _held(asked, keep_address(asked, access))
     file = file_of(asked, method.name)
     if file is not None:
+        if is_run(Path(asked)):  # which has no best weights before its first validation
+            access.listen(Noted(f"{asked}: taking the run's {file.stem} weights"))
         return Resolved(asked, file, sha256_of(file))
     local = stored(asked, access)
     if local is not None and local.record.name.startswith(f"{method.name}/"):
