@@ -20,7 +20,7 @@ TEMPORARY = ".partial"
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path to write to; in the end that file becomes `path`, whole or not at all.
+    """Give a path to write to; in the end that file or folder is `path`, whole or not at all.
 
     Parameters
     ----------
@@ -31,9 +31,14 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
     try:
         yield temporary
-        sync_file(temporary)
+        if temporary.is_dir():
+            sync_folder(temporary)
+        else:
+            sync_file(temporary)
         temporary.replace(path)
     except BaseException:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)

@@ -1,8 +1,7 @@
-"""The contract of a training: a sampler that draws samples and a trainer that learns from them.
+"""The contract of a training: a trainer that learns from what a sampler draws.
 
 The loop knows neither losses nor networks, the trainer knows neither files nor devices other than
-its own. Samples depend on the seed, the step and their number in the batch alone, so that they
-are the same for any number of workers and devices, and after any interruption.
+its own.
 """
 
 from __future__ import annotations
@@ -13,91 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from vemctl.geometry import Triple
-from vemctl.restoring import VolumeFacts
+from vemctl.restoring import VolumeFacts, Warn, ignore_warning
+from vemctl.sampling import Sampler
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     import torch
 
 Batch = Mapping[str, "torch.Tensor"]
 """Tensors (n, ...) by name, as the sampler names them, on the trainer's device."""
-Sample = Mapping[str, "npt.NDArray[Any]"]
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """Which volumes a training reads.
-
-    Attributes
-    ----------
-    volumes : mapping of str to tuple of Path
-        By role, such as ``"fast"`` and ``"slow"``.
-    paired : tuple of tuple of str
-        Roles whose volumes belong together, first to first, second to second; they are of one
-        shape.
-    validation : mapping of str to tuple of Path
-        Volumes to validate on, by the same roles; where there are none, the last slices of each
-        volume are kept from training.
-    """
-
-    volumes: Mapping[str, tuple[Path, ...]]
-    paired: tuple[tuple[str, ...], ...] = ()
-    validation: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
-
-
-class Patches(Protocol):
-    """Volumes from which patches are read; every channel and time point is one of its own."""
-
-    def facts(self, role: str) -> Sequence[VolumeFacts]:
-        """Return what is known of the volumes of a role.
-
-        Their shapes are those of the part that may be drawn from.
-        """
-
-    def read(self, role: str, index: int, corner: Triple, size: Triple) -> npt.NDArray[Any]:
-        """Read a patch.
-
-        Parameters
-        ----------
-        role : str
-        index : int
-            Of the volume in its role.
-        corner, size : (z, y, x)
-            Voxels, inside the shape that `facts` tells.
-
-        Returns
-        -------
-        ndarray, (z, y, x)
-            Of the stored type.
-        """
-
-
-class Sampler(Protocol):
-    """Draws samples; it is copied into worker processes, and nothing in it changes.
-
-    Attributes
-    ----------
-    patch : (z, y, x)
-        What it reads of a volume for a training sample; no volume may be smaller.
-    validation_patch : (z, y, x)
-        The same for a sample to validate on.
-    """
-
-    @property
-    def patch(self) -> Triple:
-        """What is read for a training sample."""
-
-    @property
-    def validation_patch(self) -> Triple:
-        """What is read for a sample to validate on."""
-
-    def draw(self, patches: Patches, rng: np.random.Generator) -> Sample:
-        """Return one training sample: arrays by name, of one shape per name for all samples."""
-
-    def draw_validation(self, patches: Patches, rng: np.random.Generator) -> Sample:
-        """Return one sample to validate on: without augmentation."""
 
 
 class Gradients(Protocol):
@@ -134,6 +57,10 @@ class TrainingRequest:
         How long the training is to be, where that is known; for schedules.
     validation : mapping of str to sequence of VolumeFacts
         Of volumes of their own to validate on, by role; empty where there are none.
+    seed : int
+        Of everything random; the networks' first parameters are drawn by torch, which has it.
+    warn : callable
+        Tells the user one sentence.
     """
 
     data: Mapping[str, Sequence[VolumeFacts]]
@@ -144,6 +71,8 @@ class TrainingRequest:
     weights: Path | None = None
     steps: int | None = None
     validation: Mapping[str, Sequence[VolumeFacts]] = field(default_factory=dict)
+    seed: int = 0
+    warn: Warn = ignore_warning
 
 
 @dataclass(frozen=True)
@@ -172,10 +101,16 @@ class Validation:
     panels : mapping of str to ndarray, (y, x)
         Images of the first sample, such as input, output and target; they are shown side by side
         on one scale.
+    scaled_as : mapping of str to str
+        Panels that are shown on the scale of another panel; for images of several kinds.
+    warnings : sequence of str
+        What the user should know, one sentence each.
     """
 
     metrics: Mapping[str, float]
     panels: Mapping[str, npt.NDArray[Any]]
+    scaled_as: Mapping[str, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 class Trainer(Protocol):
@@ -269,30 +204,3 @@ class Trainer(Protocol):
 
     def memory(self, samples: int) -> int:
         """Return the bytes that a step on so many samples at once takes on the device."""
-
-
-def draw_place(
-    facts: Sequence[VolumeFacts], size: Triple, rng: np.random.Generator
-) -> tuple[int, Triple]:
-    """Draw a patch of `size` (z, y, x) such that all positions in all volumes are equally likely.
-
-    Returns
-    -------
-    index : int
-        Of the volume.
-    corner : (z, y, x)
-        The last possible position included.
-    """
-    counts = [
-        [length - part + 1 for length, part in zip(each.shape, size, strict=True)] for each in facts
-    ]
-    positions = [z * y * x for z, y, x in counts]
-    number = int(rng.integers(sum(positions)))
-    index = 0
-    while number >= positions[index]:
-        number -= positions[index]
-        index += 1
-    _, num_y, num_x = counts[index]
-    z, rest = divmod(number, num_y * num_x)
-    y, x = divmod(rest, num_x)
-    return index, (z, y, x)

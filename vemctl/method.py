@@ -4,17 +4,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vemctl.errors import OptionError
-from vemctl.learning import Patches, Trainer, TrainingData, TrainingRequest
+from vemctl.errors import OptionError, WeightsError
+from vemctl.learning import Trainer, TrainingRequest
 from vemctl.option_field import NoOptions
 from vemctl.published import Weights
 from vemctl.restoring import Request, Restorer
+from vemctl.sampling import Patches, TrainingData
 
 if TYPE_CHECKING:
     import torch
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """What a published program reads from several files of one folder.
+
+    Attributes
+    ----------
+    files : mapping of str to object
+        What is in each, for `torch.save`, by its name.
+    """
+
+    files: Mapping[str, Any]
 
 
 class Method(ABC):
@@ -55,11 +70,26 @@ class Method(ABC):
     train_options: type[Any] | None = None
     finetune_options: type[Any] | None = None
 
-    def statistics(self, options: Any, *, as_original: bool) -> Sequence[str]:  # noqa: ARG002
+    def statistics(
+        self,
+        options: Any,  # noqa: ARG002
+        *,
+        weights: Path | None,  # noqa: ARG002
+        as_original: bool,  # noqa: ARG002
+    ) -> Sequence[str]:
         """Return the whole-volume statistics that `restorer` needs of every input.
 
         Known names are ``"min"``, ``"max"``, ``"mean"``, ``"std"`` and what `percentile`
         returns; they are streamed once before the restorer is made.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `predict_options`.
+        weights : Path, optional
+            As `restorer` gets them; `vemctl.nn.own_weights.read_facts` tells what they say.
+        as_original : bool
+            Whether the published program's output is asked for.
         """
         return ()
 
@@ -112,6 +142,8 @@ class Method(ABC):
     ) -> Any:
         """Return what the published program reads, for `torch.save`; a bare state dict by default.
 
+        Where it reads several files, they are a `FileSet`.
+
         Parameters
         ----------
         tensors : mapping of str to tensor
@@ -120,6 +152,34 @@ class Method(ABC):
             Where they are from, for errors.
         """
         return dict(tensors)
+
+    def original_files(
+        self,
+        folder: Path,
+        choice: str | None,  # noqa: ARG002
+    ) -> Mapping[str, Path]:
+        """Return which files of the published program's folder belong together; opens none.
+
+        Parameters
+        ----------
+        folder : Path
+        choice : str, optional
+            What the user wrote behind ``@``, such as the number of an iteration.
+
+        Returns
+        -------
+        mapping of str to Path
+            By what comes before their keys where all are in one file, as in `check_weights`.
+
+        Raises
+        ------
+        WeightsError
+            There are none, or it is not clear which.
+        """
+        raise WeightsError(
+            f"{folder}: a folder, but no training run; expected a file of weights, such as a .pth "
+            f"in it"
+        )
 
     def training_data(self, options: Any, volumes: Sequence[Path]) -> TrainingData:  # noqa: ARG002
         """Return which volumes a training reads; touches names of files only.
@@ -137,6 +197,31 @@ class Method(ABC):
             They do not make up what the options ask for.
         """
         raise OptionError(f"{self.name} cannot be trained")
+
+    def training_statistics(
+        self,
+        options: Any,  # noqa: ARG002
+        role: str,  # noqa: ARG002
+        index: int,  # noqa: ARG002
+        *,
+        validation: bool,  # noqa: ARG002
+    ) -> Sequence[str]:
+        """Return the statistics that a training needs of a volume, named as in `statistics`.
+
+        They are those of the whole file, over all channels and time points that are trained on,
+        and stand in the facts that samplers and `trainer` get.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `train_options` or `finetune_options`.
+        role : str
+        index : int
+            Of the file in its role.
+        validation : bool
+            Whether it is one of those to validate on.
+        """
+        return ()
 
     def data_warnings(self, options: Any, patches: Patches) -> Sequence[str]:  # noqa: ARG002
         """Return what is doubtful about the data of a training, one sentence each.

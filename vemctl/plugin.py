@@ -8,6 +8,7 @@ The `Restorer` that it makes may import what it likes. Authors may also use `vem
 At run time this module needs nothing but the standard library.
 """
 
+from vemctl.folders import volumes_at, volumes_by_suffix
 from vemctl.geometry import (
     Footprint,
     PaddingName,
@@ -20,26 +21,25 @@ from vemctl.learning import (
     Batch,
     Best,
     Gradients,
-    Patches,
-    Sampler,
     Trainer,
-    TrainingData,
     TrainingRequest,
     Validation,
-    draw_place,
 )
-from vemctl.method import Method
+from vemctl.method import FileSet, Method
 from vemctl.option_field import NoOptions, option
 from vemctl.published import PublishedFile, Weights, packaged
-from vemctl.restoring import Output, Request, Restorer, VolumeFacts, percentile
+from vemctl.restoring import Output, Request, Restorer, VolumeFacts, Warn, percentile
+from vemctl.sampling import Orientation, Patches, Sample, Sampler, TrainingData, draw_place
 
 __all__ = [
     "Batch",
     "Best",
+    "FileSet",
     "Footprint",
     "Gradients",
     "Method",
     "NoOptions",
+    "Orientation",
     "Output",
     "PaddingName",
     "Patches",
@@ -47,6 +47,7 @@ __all__ = [
     "PublishedFile",
     "Request",
     "Restorer",
+    "Sample",
     "Sampler",
     "Tiling",
     "Trainer",
@@ -55,10 +56,13 @@ __all__ = [
     "Triple",
     "Validation",
     "VolumeFacts",
+    "Warn",
     "Weights",
     "WindowName",
     "draw_place",
     "option",
     "packaged",
     "percentile",
+    "volumes_at",
+    "volumes_by_suffix",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -10,6 +10,14 @@ from vemctl.geometry import Footprint, Place, Tiling, Triple
 
 if TYPE_CHECKING:
     import torch
+
+
+Warn = Callable[[str], None]
+"""Tells the user one sentence: what is doubtful, and what to do about it."""
+
+
+def ignore_warning(_: str) -> None:
+    """Tell nobody."""
 
 
 def percentile(percent: float) -> str:
@@ -31,12 +39,16 @@ class VolumeFacts:
         Nanometres.
     statistics : mapping of str to float
         The values of the statistics that the method asked for.
+    file_index : int
+        Which of the files of its input or role it is in; channels and time points of one file are
+        volumes of their own.
     """
 
     shape: Triple
     dtype: str
     voxel_size: tuple[float, float, float] | None = None
     statistics: Mapping[str, float] = field(default_factory=dict)
+    file_index: int = 0
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,8 @@ class Request:
         Reproduce the original program's output, its odd cases included.
     tiling : Tiling
         The user's wishes.
+    warn : callable
+        Tells the user one sentence.
     """
 
     inputs: Sequence[VolumeFacts]
@@ -62,6 +76,7 @@ class Request:
     precision: str = "fp32"
     as_original: bool = False
     tiling: Tiling = field(default_factory=Tiling)
+    warn: Warn = ignore_warning
 
 
 @dataclass(frozen=True)
@@ -77,11 +92,15 @@ class Output:
     stretch : bool
         Map the smallest and largest value of the whole result to 0 and the integer type's
         maximum (to 0 and 1 for floating types), in a second pass over the stored result.
+    unit_range : bool
+        Results are not in the input's units but in [0, 1], which becomes 0 to the maximum of an
+        integer type; floating types take them as they are. Any stored type may be asked for.
     """
 
     rounding: Literal["round", "truncate"] = "round"
     dtype: str | None = None
     stretch: bool = False
+    unit_range: bool = False
 
 
 class Restorer(Protocol):
@@ -114,7 +133,7 @@ class Restorer(Protocol):
         Returns
         -------
         tensor, (n, 1, z, y, x) float32
-            The cores, scaled, in the volume's own units.
+            The cores, scaled, in the volume's own units unless the output says otherwise.
         """
 
     def memory(self, tile: Triple, batch: int) -> int:

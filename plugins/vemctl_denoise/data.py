@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from vemctl.errors import OptionError
-from vemctl.plugin import TrainingData
+from vemctl.plugin import TrainingData, volumes_at, volumes_by_suffix
 from vemctl_denoise.train_options import TrainOptions
 
-SUFFIXES = (".tif", ".tiff", ".zarr", ".mrc", ".npy")
-TIFF = (".tif", ".tiff")
-ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 PAIR = ("fast", "slow")
 
 
@@ -91,7 +87,7 @@ def paired_by_name(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
         There are none, or a name has no partner or more than one.
     """
     found: dict[str, dict[str, list[Path]]] = defaultdict(lambda: {"fast": [], "slow": []})
-    for path in _volumes_by_suffix(folder):
+    for path in volumes_by_suffix(folder):
         name = path.stem.lower()
         kinds = [kind for kind in PAIR if kind in name]
         if len(kinds) > 1:
@@ -119,37 +115,6 @@ def paired_by_name(folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
                 )
     groups = [found[rest] for rest in sorted(found)]
     return tuple(group["fast"][0] for group in groups), tuple(group["slow"][0] for group in groups)
-
-
-def volumes_at(path: Path) -> tuple[Path, ...]:
-    """Return the volumes that a path stands for: itself, or those in it where it is a mere folder.
-
-    TIFFs whose names differ in numbers alone are the planes of one volume.
-
-    Raises
-    ------
-    OptionError
-        It is a folder without volumes.
-    """
-    if not path.is_dir() or any((path / name).exists() for name in ZARR_METADATA):
-        return (path,)
-    inside = _volumes_by_suffix(path)
-    tiffs = [each.name for each in inside if each.suffix.lower() in TIFF]
-    if len(tiffs) > 1 and len({re.sub(r"\d+", "0", name) for name in tiffs}) == 1:
-        return (path,)
-    if not inside:
-        raise OptionError(
-            f"{path}: no volumes in this folder; expected {', '.join(SUFFIXES)}, or TIFF planes"
-        )
-    return tuple(inside)
-
-
-def _volumes_by_suffix(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
 
 
 def _check_counts(

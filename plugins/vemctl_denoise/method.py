@@ -80,7 +80,13 @@ class Denoise(Method):
     train_options = TrainOptions
     finetune_options = FinetuneOptions
 
-    def statistics(self, options: PredictOptions, *, as_original: bool) -> Sequence[str]:
+    def statistics(
+        self,
+        options: PredictOptions,
+        *,
+        weights: Path | None,  # noqa: ARG002
+        as_original: bool,
+    ) -> Sequence[str]:
         """Ask for the percentiles that the options name."""
         if as_original:
             return ()

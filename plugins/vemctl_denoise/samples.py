@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vemctl.errors import OptionError
-from vemctl.plugin import Patches, Triple, draw_place
+from vemctl.plugin import Orientation, Patches, Triple, draw_place
 from vemctl_denoise.scaling import scaling_of
 
 Floats = npt.NDArray[np.float32]
@@ -53,32 +53,6 @@ def mean_of_others(volume: Floats) -> Floats:
     others = volume[:, 0::2, 1::2] + volume[:, 1::2, 0::2] + volume[:, 1::2, 1::2]
     mean: Floats = others / np.float32(3)
     return mean
-
-
-@dataclass(frozen=True)
-class Orientation:
-    """Flips and quarter turns of a volume, all equally likely.
-
-    Attributes
-    ----------
-    flips : tuple of int
-        Axes.
-    turns : int
-        By a quarter, in the plane, after the flips.
-    """
-
-    flips: tuple[int, ...]
-    turns: int
-
-    @classmethod
-    def drawn(cls, rng: np.random.Generator, *, square: bool) -> Orientation:
-        """Draw one; a plane that is not square takes half turns only, which keep its shape."""
-        flips = tuple(axis for axis in range(3) if rng.random() < 0.5)
-        return cls(flips, int(rng.integers(4)) if square else 2 * int(rng.integers(2)))
-
-    def of(self, volume: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return the volume, (z, y, x), so oriented."""
-        return np.rot90(np.flip(volume, self.flips), self.turns, axes=(1, 2))
 
 
 @dataclass(frozen=True)
@@ -133,13 +107,23 @@ class PairSampler(_Reading):
         """The same."""
         return self.patch
 
-    def draw(self, patches: Patches, rng: np.random.Generator) -> dict[str, Floats]:
+    def draw(
+        self,
+        patches: Patches,
+        rng: np.random.Generator,
+        number: int,  # noqa: ARG002
+    ) -> dict[str, Floats]:
         """Return an augmented sample, ``source`` and ``target``, each (1, z, y, x)."""
         source, target = self._pair(patches, rng)
         orientation = Orientation.drawn(rng, square=self.seen[1] == self.seen[2])
         return _sample(orientation.of(source), orientation.of(target))
 
-    def draw_validation(self, patches: Patches, rng: np.random.Generator) -> dict[str, Floats]:
+    def draw_validation(
+        self,
+        patches: Patches,
+        rng: np.random.Generator,
+        number: int,  # noqa: ARG002
+    ) -> dict[str, Floats]:
         """Return a sample as it is."""
         return _sample(*self._pair(patches, rng))
 
@@ -171,14 +155,24 @@ class NoisySampler(_Reading):
         """The same plane, more slices."""
         return _doubled((self.validation_depth, *self.seen[1:]))
 
-    def draw(self, patches: Patches, rng: np.random.Generator) -> dict[str, Floats]:
+    def draw(
+        self,
+        patches: Patches,
+        rng: np.random.Generator,
+        number: int,  # noqa: ARG002
+    ) -> dict[str, Floats]:
         """Return an augmented sample: ``source`` and ``target``, each (1, z, y, x)."""
         place = self._place(patches, "noisy", self.patch, rng)
         noisy = self._read(patches, "noisy", place, self.patch)
         orientation = Orientation.drawn(rng, square=self.seen[1] == self.seen[2])
         return _sample(*split_diagonally(orientation.of(noisy), main=bool(rng.random() < 0.5)))
 
-    def draw_validation(self, patches: Patches, rng: np.random.Generator) -> dict[str, Floats]:
+    def draw_validation(
+        self,
+        patches: Patches,
+        rng: np.random.Generator,
+        number: int,  # noqa: ARG002
+    ) -> dict[str, Floats]:
         """Return one pixel in four, and the mean of the three others."""
         place = self._place(patches, "noisy", self.validation_patch, rng)
         noisy = self._read(patches, "noisy", place, self.validation_patch)

@@ -295,7 +295,7 @@ class Probe(Method):
     def __init__(self) -> None:
         self.requests: list[tuple[Path | None, Any, Request]] = []
 
-    def statistics(self, options: Any, *, as_original: bool) -> Sequence[str]:
+    def statistics(self, options: Any, *, weights: Path | None, as_original: bool) -> Sequence[str]:
         return ["max", percentile(options.percent)]
 
     def restorer(self, weights: Path | None, options: Any, request: Request) -> Restorer:

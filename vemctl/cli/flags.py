@@ -175,7 +175,7 @@ def flag_for(setting: Setting, method: Method) -> inspect.Parameter:
     )
     kind: Any = str if setting.length > 1 else setting.kind
     if setting.repeatable:
-        kind = list[Path]
+        kind = list[setting.kind]  # type: ignore[name-defined]
     elif setting.choices:
         kind = Literal.__getitem__(setting.choices)
     return keyword(setting.name, default, Annotated[kind | None if default is None else kind, info])

@@ -233,10 +233,18 @@ def unpack(
 def import_file(
     source: Annotated[
         str,
-        typer.Argument(metavar="FILE", help="A checkpoint of any kind, or a run (RUN@last)."),
+        typer.Argument(
+            metavar="FILE",
+            help="A checkpoint of any kind, a run (RUN@last), or with --method a folder "
+            "of the published program (FOLDER@6000).",
+        ),
     ],
     target: Annotated[
-        Path, typer.Argument(metavar="OUT", help="The new file: .safetensors, or .pth.")
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="The new file: .safetensors, or .pth; a folder where several are read.",
+        ),
     ],
     method: Annotated[
         str | None,

@@ -23,7 +23,7 @@ class GradientSteps:
         Of the network's arithmetic; parameters stay float32. With fp16 losses are scaled, and an
         update whose gradients overflow is left out.
     clip : float, optional
-        Largest norm of the gradients of an optimiser's parameters.
+        Largest norm of the gradients of each group of an optimiser's parameters.
     average : callable, optional
         Replaces the gradients of parameters by their mean over all devices.
     """
@@ -64,7 +64,8 @@ class GradientSteps:
             self._average(parameters)
         if self._clip is not None:
             self._scaler.unscale_(optimizer)
-            torch.nn.utils.clip_grad_norm_(parameters, self._clip)
+            for group in optimizer.param_groups:
+                torch.nn.utils.clip_grad_norm_(group["params"], self._clip)
         self._scaler.step(optimizer)
         self._scaler.update()
         optimizer.zero_grad(set_to_none=True)

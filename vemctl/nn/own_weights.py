@@ -81,6 +81,29 @@ def read_own_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any
     return tensors, _facts(metadata[METADATA], path) if METADATA in metadata else {}
 
 
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return what a file of our own says about its tensors, without reading these.
+
+    Parameters
+    ----------
+    path : Path
+        Empty for files of others, also for damaged ones.
+
+    Raises
+    ------
+    WeightsError
+        The file is of a newer vemctl.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError):
+        return {}
+    return _facts(metadata[METADATA], path) if METADATA in metadata else {}
+
+
 def _facts(text: str, path: Path) -> dict[str, Any]:
     try:
         facts = json.loads(text)

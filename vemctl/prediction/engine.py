@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -123,6 +123,7 @@ def stretch(work: Work, final: Store, listen: Listener) -> None:
     dtype = plan.layout.dtype
     top = float(np.iinfo(dtype).max) if dtype.kind != "f" else 1.0
     factor = top / (high - low) if high > low else 0.0
+    scaled = replace(plan.output, unit_range=False)  # as the factor does it
     began = time.monotonic()
     todo = [d for d in drafts if ("final", *d.key[1:]) not in entries]
     listen(StageStarted("stretching", len(todo), "units"))
@@ -132,7 +133,7 @@ def stretch(work: Work, final: Store, listen: Listener) -> None:
         z, y, x = (slice(*ends) for ends in zip(draft.start, draft.stop, strict=True))
         where = {"channel": draft.channel, "timepoint": draft.timepoint}
         values = (work.store.read((z, y, x), **where).astype(np.float64) - low) * factor
-        checksum = final.write((z, y, x), to_dtype(values, dtype, plan.output), **where)
+        checksum = final.write((z, y, x), to_dtype(values, dtype, scaled), **where)
         done = Entry("final", draft.timepoint, draft.channel, draft.start, draft.stop, checksum)
         work.ledger.commit([done])
         listen(StageAdvanced("stretching"))

@@ -24,7 +24,7 @@ def to_dtype(values: npt.NDArray[Any], dtype: np.dtype[Any], output: Output) -> 
         Integers are clipped to their range, then rounded to nearest (half to even) or
         truncated; floating types take the values as they are, float16 up to its limits.
     output : Output
-        Says which.
+        Says which, and whether [0, 1] stands for 0 to the maximum of an integer type.
 
     Returns
     -------
@@ -37,6 +37,8 @@ def to_dtype(values: npt.NDArray[Any], dtype: np.dtype[Any], output: Output) -> 
     limits = np.iinfo(dtype)
     if dtype.itemsize > 2:  # float32 cannot hold these limits
         values = values.astype(np.float64)
+    if output.unit_range:
+        values = np.maximum(values, 0) * values.dtype.type(limits.max)
     clipped = np.clip(values, limits.min, limits.max)
     if output.rounding == "round":
         np.rint(clipped, out=clipped)

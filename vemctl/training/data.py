@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vemctl.errors import InputError, OptionError
 from vemctl.geometry import Triple
-from vemctl.learning import TrainingData
 from vemctl.restoring import VolumeFacts
+from vemctl.sampling import TrainingData
 from vemctl.training.chunk_cache import SLAB_BYTES, boxes
 from vemctl.training.volume_patches import VolumeSource, part_facts
 from vemctl.volumes.fingerprint import fingerprint
@@ -152,7 +152,7 @@ def _open_part(
             for c, t in series:
                 stop = header.shape[0]
                 source = VolumeSource(path, choice["axes"], choice["level"], c, t, 0, stop)
-                found.append((source, part_facts(header, 0, stop)))
+                found.append((source, replace(part_facts(header, 0, stop), file_index=number)))
         sources[role] = tuple(source for source, _ in found)
         facts[role] = tuple(each for _, each in found)
     in_order = Part({r: sources[r] for r in volumes}, {r: facts[r] for r in volumes})

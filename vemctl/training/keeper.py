@@ -115,7 +115,7 @@ class RunKeeper:
         """Write an image of the first sample."""
         path = run_folder.preview_path(self._folder, step)
         texts = [f"step {step}", *(f"{k} {v:.4g}" for k, v in validation.metrics.items())]
-        write_preview(path, validation.panels, texts)
+        write_preview(path, validation.panels, texts, validation.scaled_as)
         self._board.preview(step, path)
 
     def _facts(self, trainer: Trainer) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vemctl.errors import OptionError
-from vemctl.learning import Patches, Sample, Sampler
+from vemctl.sampling import Patches, Sample, Sampler
 from vemctl.training.workers import Task, drawn_elsewhere
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def batches(
         )
         for first in range(0, len(mine), size)
     )
-    draw = Drawing(sampler, patches, seed)
+    draw = Drawing(sampler, patches, seed, batch)
     if workers == 0:
         return _here(draw, tasks, accumulate, pin_memory=pin_memory)
     return drawn_elsewhere(draw, tasks, accumulate, workers, pin_memory=pin_memory and _has_cuda())
@@ -113,6 +113,7 @@ class Drawing:
     sampler: Sampler
     patches: Patches
     seed: int
+    batch: int
 
     def __call__(self, task: Task, unwanted: Callable[[], bool] = lambda: False) -> Tensors:
         """Draw the samples of a micro-batch, as long as they are wanted."""
@@ -122,7 +123,7 @@ class Drawing:
             if unwanted():
                 return {}
             rng = np.random.default_rng([self.seed, step, k])
-            samples.append(self.sampler.draw(self.patches, rng))
+            samples.append(self.sampler.draw(self.patches, rng, step * self.batch + k))
         return _collate(samples)
 
 
@@ -188,7 +189,7 @@ class ValidationSamples:
             sample = self._kept.get(k)
             if sample is None:
                 rng = np.random.default_rng([self._seed, VALIDATION, k])
-                sample = _collate([self._sampler.draw_validation(self._patches, rng)])
+                sample = _collate([self._sampler.draw_validation(self._patches, rng, k)])
                 size = sum(tensor.nbytes for tensor in sample.values())
                 if size > self._room:
                     yield sample

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vemctl.errors import TrainingError
-from vemctl.events import Listener, StepsDone, Validated
+from vemctl.events import Listener, Noted, StepsDone, Validated
 from vemctl.learning import Batch, Trainer
 from vemctl.nn.gradients import GradientSteps
 from vemctl.training.best_score import better
@@ -213,6 +213,8 @@ class Loop:
         progress.best = record or progress.best
         progress.waited = 0 if is_best else progress.waited + 1
         self._listen(Validated(progress.step, metrics, is_best))
+        for text in validation.warnings:
+            self._listen(Noted(f"step {progress.step}: {text}", "warning"))
         self._keeper.preview(progress.step, validation)
         if is_best:
             self._check_parameters()

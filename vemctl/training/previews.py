@@ -28,7 +28,10 @@ BACKGROUND, INK, PALE_INK = 18, 235, 160
 
 
 def write_preview(
-    path: Path, panels: Mapping[str, npt.NDArray[Any]], texts: Sequence[str] = ()
+    path: Path,
+    panels: Mapping[str, npt.NDArray[Any]],
+    texts: Sequence[str] = (),
+    scaled_as: Mapping[str, str] | None = None,
 ) -> None:
     """Write panels side by side, all with the contrast of the target.
 
@@ -41,6 +44,8 @@ def write_preview(
         Without any, nothing is written.
     texts : sequence of str
         What stands below them, such as ``"step 1200"``.
+    scaled_as : mapping of str to str, optional
+        Panels with the contrast of another, which is their own then.
 
     Raises
     ------
@@ -51,16 +56,18 @@ def write_preview(
     """
     if panels:
         data = io.BytesIO()
-        _picture(panels, texts).save(data, format="PNG")
+        _picture(panels, texts, scaled_as or {}).save(data, format="PNG")
         with output_errors(path):
             write_whole(path, data.getbuffer())
 
 
-def _picture(panels: Mapping[str, npt.NDArray[Any]], texts: Sequence[str]) -> Any:
+def _picture(
+    panels: Mapping[str, npt.NDArray[Any]], texts: Sequence[str], scaled_as: Mapping[str, str]
+) -> Any:
     from PIL import Image, ImageDraw, ImageFont
 
     values = {name: _values(name, panel) for name, panel in panels.items()}
-    low, high = _contrast(values)
+    common = _contrast(values)
     height, width = (max(each.shape[axis] for each in values.values()) for axis in (0, 1))
     factor = max(1, round(SMALLEST_EDGE / max(height, width)))
     height, width = height * factor, width * factor
@@ -75,6 +82,9 @@ def _picture(panels: Mapping[str, npt.NDArray[Any]], texts: Sequence[str]) -> An
     draw = ImageDraw.Draw(picture)
     for number, (name, panel) in enumerate(values.items()):
         left = MARGIN + number * (width + GAP)
+        low, high = common
+        if name in scaled_as:
+            low, high = _contrast({"input": values[scaled_as[name]]})
         gray = _grown(_gray(panel, low, high), height, width)
         picture.paste(Image.fromarray(gray), (left, top))
         draw.text((left, MARGIN), _fitting(name, font, width), INK, font)

@@ -9,8 +9,8 @@ from typing import Literal
 
 from vemctl.errors import InputError, OptionError
 from vemctl.geometry import Triple
-from vemctl.learning import Sampler
 from vemctl.restoring import VolumeFacts
+from vemctl.sampling import Sampler
 from vemctl.training.chunk_cache import ChunkCache
 from vemctl.training.data import DataDescription, Part, show_triple
 from vemctl.training.volume_patches import VolumePatches, VolumeSource

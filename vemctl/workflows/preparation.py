@@ -87,7 +87,11 @@ def prepare(
     as_original = request.run.as_original
     if as_original and not method.has_original:
         raise OptionError(f"--as-original: {method.name} has no original program; leave it out")
-    names = method.statistics(request.method_options, as_original=as_original)
+    names = method.statistics(
+        request.method_options,
+        weights=weights.path if weights else None,
+        as_original=as_original,
+    )
     statistics = _measured_before(known, names, len(sources.volumes)) or [
         measure(
             volume, sources.series, names, listen, stop, check_finite=not request.input.nan_to_num
@@ -106,7 +110,14 @@ def prepare(
     restorer = method.restorer(
         weights.path if weights else None,
         request.method_options,
-        Request(facts, device, request.compute.precision, as_original, tiling),
+        Request(
+            facts,
+            device,
+            request.compute.precision,
+            as_original,
+            tiling,
+            lambda text: listen(Noted(text, "warning")),
+        ),
     )
     grid = tile_grid(sources.header.shape, restorer.footprint)
     layout = make_layout(request.writing, sources, grid, restorer.footprint.scale, restorer.output)
@@ -142,7 +153,9 @@ def make_layout(
 ) -> Layout:
     """Return what the output volume will be: the input's axes, voxel size divided by the scale."""
     header = sources.header
-    dtype = np.dtype(choose_dtype(options.dtype, output.dtype, header.dtype))
+    dtype = np.dtype(
+        choose_dtype(options.dtype, output.dtype, header.dtype, any_type=output.unit_range)
+    )
     chunk, shard = default_chunks(grid.output_shape, dtype)
     for flag, wish in (("chunk", options.chunk_shape), ("shard", options.shard_shape)):
         if wish and min(wish) < 1:
@@ -218,7 +231,9 @@ def refuse_unused(output: Path, options: OutputOptions) -> None:
             )
 
 
-def choose_dtype(asked: str | None, method: str | None, stored: np.dtype[Any]) -> str:
+def choose_dtype(
+    asked: str | None, method: str | None, stored: np.dtype[Any], *, any_type: bool = False
+) -> str:
     """Return the name of the output's type: as asked, as the method says, or the input's.
 
     Raises
@@ -235,7 +250,7 @@ def choose_dtype(asked: str | None, method: str | None, stored: np.dtype[Any]) -
             f"--dtype {asked}: with these options the result is {method}; leave it out"
         )
     wanted = np.dtype(asked)
-    if wanted.kind != "f" and not np.can_cast(stored, wanted):
+    if not any_type and wanted.kind != "f" and not np.can_cast(stored, wanted):
         raise OptionError(
             f"--dtype {asked}: values keep the units of the input, which is {stored.name}, and "
             f"would be cut off; expected a type that holds them, such as float32"

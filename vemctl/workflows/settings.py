@@ -93,7 +93,7 @@ class Setting:
         if self.choices:
             return "one of " + ", ".join(str(choice) for choice in self.choices)
         if self.repeatable:
-            return "paths, one per flag or in a list"
+            return f"{'paths' if self.kind is Path else 'texts'}, one per flag or in a list"
         if self.length > 1:
             count = _COUNTS.get(self.length, str(self.length))
             words = f"{count} {'whole ' if self.kind is int else ''}numbers"
@@ -207,13 +207,13 @@ def _setting(options: type[Any], field: dataclasses.Field[Any], hint: Any) -> Se
         parts: tuple[Any, ...] = typing.get_args(hint)
         if set(parts) in ({int}, {float}):
             kind, length = parts[0], len(parts)
-        elif parts == (Path, ...):
-            kind, length = Path, ANY_NUMBER
+        elif parts in ((Path, ...), (str, ...)):
+            kind, length = parts[0], ANY_NUMBER
     if kind not in _WORDS:
         raise MethodError(
             f"{options.__module__}.{options.__qualname__}: option {field.name!r} is a {hint}, "
-            "expected bool, int, float, str, Path, Literal, a tuple of ints or floats, or "
-            "tuple[Path, ...]"
+            "expected bool, int, float, str, Path, Literal, a tuple of ints or floats, "
+            "tuple[Path, ...] or tuple[str, ...]"
         )
     facts = field.metadata
     usual = "|".join(str(choice) for choice in choices) or ",".join(

@@ -65,10 +65,13 @@ class ScheduleOptions:
         1, panel=SCHEDULE, min=1, help="Parts in which a batch is computed, to save memory."
     )
     clip: float | None = option(
-        None, panel=SCHEDULE, min=0, help="Largest norm of the gradients of an optimiser."
+        None, panel=SCHEDULE, min=0, help="Largest norm of the gradients of a network."
     )
     validate_every: int | None = option(
-        None, panel=SCHEDULE, min=1, help="Steps between validations. Default: an epoch."
+        None,
+        panel=SCHEDULE,
+        min=1,
+        help="Steps between validations. Default: an epoch, at most 1000.",
     )
     patience: int | None = option(
         None, panel=SCHEDULE, min=1, help="Stop after so many validations without a better one."
@@ -111,7 +114,10 @@ class SavingOptions:
     """What is kept, and how often."""
 
     checkpoint_steps: int | None = option(
-        None, panel=SAVING, min=1, help="Steps between checkpoints. Default: an epoch."
+        None,
+        panel=SAVING,
+        min=1,
+        help="Steps between checkpoints. Default: an epoch, at most 1000.",
     )
     checkpoint_minutes: float | None = option(
         10.0,

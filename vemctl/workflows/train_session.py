@@ -13,22 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 from vemctl import registry
 from vemctl.errors import DeviceError, OptionError, VemctlError
-from vemctl.events import Listener
-from vemctl.learning import Batch, Patches, Trainer, TrainingRequest
+from vemctl.events import Listener, Noted
+from vemctl.learning import Batch, Trainer, TrainingRequest
 from vemctl.method import Method
 from vemctl.nn import device as devices
 from vemctl.nn.gradients import GradientSteps
+from vemctl.sampling import Patches
 from vemctl.training import loader, patches
 from vemctl.training.schedule import Schedule
 from vemctl.training.world import World
 from vemctl.weights import Resolved
 from vemctl.workflows.train_options import TrainRequest
+from vemctl.workflows.train_statistics import with_statistics
 from vemctl.workflows.weights import resolve_for
 
 if TYPE_CHECKING:
     import torch
 
 WORKERS_ON_GPU = 4
+MOST_STEPS_UNSEEN = 1000
+"""Between validations and between checkpoints by default, however long an epoch is."""
 MINUTE = 60.0
 
 
@@ -96,6 +100,7 @@ def session(
         channel=request.data.channel,
         timepoint=request.data.timepoint,
     )
+    description = with_statistics(method, request.method_options, description, listen, stop)
     clip = request.schedule.clip
     average = world.average if world.size > 1 else None
     gradients = GradientSteps(own, request.compute.precision, clip, average)
@@ -111,6 +116,8 @@ def session(
             weights=weights.path if weights else None,
             steps=request.schedule.steps,
             validation=description.validation.facts if description.validation else {},
+            seed=request.compute.seed,
+            warn=lambda text: listen(Noted(text, "warning")),
         ),
     )
     loader.check_batch(trainer.batch, world.size, request.schedule.accumulate)
@@ -182,9 +189,9 @@ def make_schedule(request: TrainRequest, trainer: Trainer) -> Schedule:
     return Schedule(
         steps=steps,
         seconds=None if asked.minutes is None else asked.minutes * MINUTE,
-        validate_every=asked.validate_every or epoch,
+        validate_every=asked.validate_every or min(epoch, MOST_STEPS_UNSEEN),
         log_every=asked.log_every,
-        checkpoint_steps=saving.checkpoint_steps or epoch,
+        checkpoint_steps=saving.checkpoint_steps or min(epoch, MOST_STEPS_UNSEEN),
         checkpoint_seconds=minutes * MINUTE if minutes else None,
         patience=asked.patience,
         seed=request.compute.seed,

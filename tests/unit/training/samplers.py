@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vemctl.errors import InputError, MissingExtraError
-from vemctl.learning import Patches, Sample, Triple, draw_place
+from vemctl.sampling import Patches, Sample, Triple, draw_place
 
 
 @dataclass(frozen=True)
@@ -18,11 +18,11 @@ class PlainSampler:
     patch: Triple = (2, 8, 8)
     validation_patch: Triple = (3, 8, 8)
 
-    def draw(self, patches: Patches, rng: np.random.Generator) -> Sample:
+    def draw(self, patches: Patches, rng: np.random.Generator, number: int) -> Sample:
         """Draw a patch and where it was."""
         return self._draw(patches, rng, self.patch)
 
-    def draw_validation(self, patches: Patches, rng: np.random.Generator) -> Sample:
+    def draw_validation(self, patches: Patches, rng: np.random.Generator, number: int) -> Sample:
         """Draw a patch and where it was."""
         return self._draw(patches, rng, self.validation_patch)
 
@@ -38,7 +38,7 @@ class BrokenSampler(PlainSampler):
 
     how: str = "input"
 
-    def draw(self, patches: Patches, rng: np.random.Generator) -> Sample:
+    def draw(self, patches: Patches, rng: np.random.Generator, number: int) -> Sample:
         """Fail, at times."""
         if rng.integers(6) == 0:
             if self.how == "input":
@@ -49,14 +49,14 @@ class BrokenSampler(PlainSampler):
                 raise KeyError("no such thing")
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-        return super().draw(patches, rng)
+        return super().draw(patches, rng, number)
 
 
 @dataclass(frozen=True)
 class SlowSampler(PlainSampler):
     """Takes its time."""
 
-    def draw(self, patches: Patches, rng: np.random.Generator) -> Sample:
+    def draw(self, patches: Patches, rng: np.random.Generator, number: int) -> Sample:
         """Sleep, then draw."""
         time.sleep(0.05)
-        return super().draw(patches, rng)
+        return super().draw(patches, rng, number)

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from unit.training.samplers import BrokenSampler, PlainSampler, SlowSampler
 
 from vemctl.errors import InputError, MissingExtraError, OptionError, TrainingError
-from vemctl.learning import Sampler, TrainingData
 from vemctl.restoring import VolumeFacts
+from vemctl.sampling import Sampler, TrainingData
 from vemctl.training.decoded import DecodedPatches, decode_all
 from vemctl.training.loader import ValidationSamples, batches
 from vemctl.training.patches import VolumePatches, open_data, split
@@ -82,7 +82,7 @@ def test_samples_depend_on_seed_step_and_number_alone(patches: VolumePatches):
     assert [len(step) for step in steps] == [1] * 5
     for s, (part,) in enumerate(steps):
         for k in range(4):
-            expected = PlainSampler().draw(patches, np.random.default_rng([3, s, k]))
+            expected = PlainSampler().draw(patches, np.random.default_rng([3, s, k]), 0)
             assert np.array_equal(part["image"][k].numpy(), expected["image"].astype("f4"))
             assert part["place"][k].tolist() == expected["place"].tolist()
     assert part["image"].dtype == torch.float32
@@ -210,7 +210,7 @@ PROGRAM = """
 import os, signal, sys
 from pathlib import Path
 from unit.training.samplers import SlowSampler
-from vemctl.learning import TrainingData
+from vemctl.sampling import TrainingData
 from vemctl.training.loader import batches
 from vemctl.training.patches import open_data, split
 

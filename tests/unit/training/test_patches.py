@@ -17,7 +17,7 @@ from unit.volumes.conftest import make_data, part_of
 
 from vemctl.errors import InputError, Interrupted, OptionError
 from vemctl.events import Event, StageAdvanced, StageFinished, StageStarted
-from vemctl.learning import TrainingData
+from vemctl.sampling import TrainingData
 from vemctl.training import data as data_module
 from vemctl.training import decoded, volume_patches
 from vemctl.training.chunk_cache import ChunkCache
@@ -154,7 +154,7 @@ def test_a_huge_sparse_volume_is_sampled_in_little_memory(tmp_path: Path):
     )
     rng = np.random.default_rng(0)
     for _ in range(50):
-        sample = PlainSampler(patch=(32, 64, 64)).draw(training, rng)
+        sample = PlainSampler(patch=(32, 64, 64)).draw(training, rng, 0)
         assert sample["image"].shape == (1, 32, 64, 64)
     assert training.cache.num_bytes <= 2**24
     assert training.read("noisy", 0, (0, 0, 0), (32, 64, 64)).any()

@@ -28,7 +28,9 @@ class PairSampler:
     patch: Triple
     validation_patch: Triple
 
-    def draw(self, patches: Patches, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def draw(
+        self, patches: Patches, rng: np.random.Generator, number: int
+    ) -> dict[str, np.ndarray]:
         """Return source and target, (1, z, y, x) in [0, 1]."""
         index, corner = draw_place(patches.facts("noisy"), self.patch, rng)
         return {

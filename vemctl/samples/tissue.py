@@ -1,12 +1,8 @@
-"""Synthetic electron-microscopy volumes with a known truth, for demonstrations, tests and training.
+"""Tissue as electron microscopy shows it, clean and as a fast scan.
 
 `synthetic_em` paints tissue as serial block-face scans show it: dark membranes that continue from
 slice to slice, mitochondria with cristae, myelin, vesicles, reticulum and a grainy cytoplasm.
 `add_noise` adds the noise of a fast scan, `em_pair` does both.
-
-Everything is a pure function of its arguments. Random numbers come from PCG64 and no linear algebra
-library is involved, so that a seed gives the same bytes on every machine, short of a rounding of
-the mathematical functions that falls on the border between two grey levels.
 """
 
 # ruff: noqa: TID253 (scipy is needed as soon as this module is; nothing imports it for --help)
@@ -18,17 +14,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
+
+from vemctl.samples.painting import (
+    Double,
+    Float,
+    Rng,
+    Triple,
+    blend,
+    check_shape,
+    divide,
+    edge,
+    eight_bit,
+    quanta,
+    smooth_noise,
+)
 
 VOXEL_SIZE_NM = (50.0, 10.0, 10.0)
 CELL_PIXELS = 46.0  # typical distance between the centres of neighbouring cells
 ELONGATION = 1.6  # of the cells along z
-NEIGHBOURS = 12  # nearest cell centres among which the owner of a voxel is looked for
-
-Float = NDArray[np.float32]
-Double = NDArray[np.float64]
-Triple = tuple[int, int, int]
-Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
@@ -93,19 +96,18 @@ def synthetic_em(
     >>> synthetic_em((2, 32, 48), seed=1).shape
     (2, 32, 48)
     """
-    if len(shape) != 3 or min(shape) < 1:
-        raise ValueError(f"shape must be three positive numbers (z, y, x), got {shape}")
+    check_shape(shape)
     rng = np.random.Generator(np.random.PCG64(seed))
     step = voxel_size_nm[0] / voxel_size_nm[2]  # pixels from one slice to the next
     cells = _grow_cells(rng, shape, step)
-    grain = _smooth_noise(rng, shape, 1.1, step) + _smooth_noise(rng, shape, 4.0, step)
+    grain = smooth_noise(rng, shape, 1.1, step) + smooth_noise(rng, shape, 4.0, step)
     volume = cells.grey[cells.owner] + np.float32(0.022) * grain
     _paint_reticulum(rng, volume, cells, step)
     _paint_vesicles(rng, volume, cells, step)
     _paint_mitochondria(rng, volume, cells, step)
     _paint_membranes(volume, cells)
     volume = ndimage.gaussian_filter(volume, (0.0, 0.65, 0.65), mode="nearest")
-    return _eight_bit(volume)
+    return eight_bit(volume)
 
 
 def add_noise(
@@ -134,9 +136,7 @@ def add_noise(
             f"expected electrons > 0 and read_noise >= 0, got {electrons}, {read_noise}"
         )
     rng = np.random.Generator(np.random.PCG64([seed, 1]))  # not the stream that painted the tissue
-    noisy = rng.poisson(volume * (electrons / 255.0)).astype(np.float32) / np.float32(electrons)
-    noisy += np.float32(read_noise) * rng.standard_normal(volume.shape, dtype=np.float32)
-    return _eight_bit(noisy)
+    return eight_bit(quanta(rng, volume, electrons, read_noise))
 
 
 def em_pair(shape: Triple = (16, 256, 256), seed: int = 0) -> SyntheticPair:
@@ -153,47 +153,14 @@ def em_pair(shape: Triple = (16, 256, 256), seed: int = 0) -> SyntheticPair:
     return SyntheticPair(truth, add_noise(truth, seed))
 
 
-def _smooth_noise(rng: Rng, shape: Triple, sigma: float, step: float) -> Float:
-    """Return noise of mean 0 and deviation about 1 that varies over ``sigma`` pixels."""
-    wanted = (sigma / step, sigma, sigma)
-    strides = [max(1, int(value / 2)) for value in wanted]  # a coarser grid loses nothing
-    coarse = [math.ceil(size / by) + 1 for size, by in zip(shape, strides, strict=True)]
-    sigmas = [value / by for value, by in zip(wanted, strides, strict=True)]
-    noise = rng.standard_normal(coarse, dtype=np.float32)
-    noise = ndimage.gaussian_filter(noise, sigmas, mode="wrap")
-    variance = math.prod(min(1.0, 0.5 / math.sqrt(math.pi) / value) for value in sigmas)
-    noise /= np.float32(math.sqrt(variance))  # what the filter leaves of it
-    fine: Float = ndimage.zoom(noise, strides, order=1) if max(strides) > 1 else noise
-    return fine[: shape[0], : shape[1], : shape[2]]
-
-
 def _grow_cells(rng: Rng, shape: Triple, step: float) -> _Cells:
-    """Divide the volume among cells: the Voronoi cells of weighted points, in warped space."""
-    margin = 1.5 * CELL_PIXELS
-    high = np.array([shape[0] * step / ELONGATION, *shape[1:]]) + margin
-    count = max(NEIGHBOURS + 1, int(np.prod((high + margin) / CELL_PIXELS)))
-    centres = rng.uniform(-margin, high, (count, 3))
-    radii = np.minimum(rng.gamma(3.0, 0.10, count), 0.65) * CELL_PIXELS
-    tree = cKDTree(centres)
-    warps = [
-        7.0 * _smooth_noise(rng, shape, 22.0, step) + 1.6 * _smooth_noise(rng, shape, 6.0, step)
-        for _ in range(3)
-    ]
-    owner = np.empty(shape, np.intp)
-    depth = np.empty(shape, np.float32)
-    rows, columns = np.mgrid[: shape[1], : shape[2]].astype(np.float32)
-    for z in range(shape[0]):  # slice by slice, to keep the memory small
-        place = [z * step / ELONGATION + warps[0][z], rows + warps[1][z], columns + warps[2][z]]
-        distance, index = tree.query(np.stack(place, -1), NEIGHBOURS)  # (y, x, neighbours)
-        distance = distance - radii[index]
-        nearest = np.argsort(distance, -1, kind="stable")[..., :2]
-        first, second = np.moveaxis(np.take_along_axis(distance, nearest, -1), -1, 0)
-        owner[z] = np.take_along_axis(index, nearest[..., :1], -1)[..., 0]
-        depth[z] = 0.5 * (second - first)
+    """Divide the volume among cells and give each its traits."""
+    cells = divide(rng, shape, step, spacing=CELL_PIXELS, elongation=ELONGATION)
+    radii, count = cells.radii, cells.radii.size
     myelinated = (rng.random(count) < 0.25) & (radii > 0.4 * CELL_PIXELS)
     return _Cells(
-        owner=owner,
-        depth=depth,
+        owner=cells.owner,
+        depth=cells.depth,
         grey=rng.uniform(0.60, 0.76, count).astype(np.float32),
         myelin=np.where(myelinated, rng.uniform(5.0, 9.0, count), 0.0).astype(np.float32),
         vesicles=(rng.random(count) < 0.35) & ~myelinated,
@@ -205,24 +172,24 @@ def _paint_membranes(volume: Float, cells: _Cells) -> None:
     """Draw a dark line where two cells meet, and the sheath of the myelinated ones."""
     thickness = cells.myelin[cells.owner]
     lamellae = 0.20 + 0.06 * np.sin(cells.depth * 2.0 * math.pi / 3.2)
-    sheath = _edge(thickness - cells.depth) * (thickness > 0)
-    _blend(volume, sheath, lamellae)
-    _blend(volume, 0.92 * np.exp(-((cells.depth / 1.5) ** 2)), 0.24)
+    sheath = edge(thickness - cells.depth) * (thickness > 0)
+    blend(volume, sheath, lamellae)
+    blend(volume, 0.92 * np.exp(-((cells.depth / 1.5) ** 2)), 0.24)
 
 
 def _paint_reticulum(rng: Rng, volume: Float, cells: _Cells, step: float) -> None:
     """Draw thin dark sheets, the level sets of a smooth field, and scattered dark granules."""
-    field = _smooth_noise(rng, volume.shape, 9.0, step)
-    patchy = _edge(4.0 * _smooth_noise(rng, volume.shape, 16.0, step))
-    inside = cells.reticulum[cells.owner] * _edge(cells.depth - 5.0)
-    _blend(volume, 0.7 * np.exp(-((field / 0.10) ** 2)) * inside * patchy, 0.38)
-    granules = _edge(9.0 * (_smooth_noise(rng, volume.shape, 1.5, step) - 2.5))
-    _blend(volume, 0.6 * granules, 0.40)
+    field = smooth_noise(rng, volume.shape, 9.0, step)
+    patchy = edge(4.0 * smooth_noise(rng, volume.shape, 16.0, step))
+    inside = cells.reticulum[cells.owner] * edge(cells.depth - 5.0)
+    blend(volume, 0.7 * np.exp(-((field / 0.10) ** 2)) * inside * patchy, 0.38)
+    granules = edge(9.0 * (smooth_noise(rng, volume.shape, 1.5, step) - 2.5))
+    blend(volume, 0.6 * granules, 0.40)
 
 
 def _paint_vesicles(rng: Rng, volume: Float, cells: _Cells, step: float) -> None:
     """Draw small dark rings with a bright lumen, in crowds, in the cells that have vesicles."""
-    crowd = _smooth_noise(rng, volume.shape, 14.0, step)
+    crowd = smooth_noise(rng, volume.shape, 14.0, step)
     reach, window = 5, np.arange(-5, 6)
     for place in rng.uniform(0.0, 1.0, (int(volume.size * 0.007), 3)) * volume.shape:
         z, y, x = (int(value) for value in place)
@@ -233,15 +200,15 @@ def _paint_vesicles(rng: Rng, volume: Float, cells: _Cells, step: float) -> None
             continue
         distance = np.hypot(window[:, None] - place[1] % 1, window - place[2] % 1)
         patch = volume[z, y - reach : y + reach + 1, x - reach : x + reach + 1]
-        _blend(patch, _edge(radius - distance), 0.74)
-        _blend(patch, 0.75 * np.exp(-(((distance - radius) / 0.95) ** 2)), 0.33)
+        blend(patch, edge(radius - distance), 0.74)
+        blend(patch, 0.75 * np.exp(-(((distance - radius) / 0.95) ** 2)), 0.33)
 
 
 def _paint_mitochondria(rng: Rng, volume: Float, cells: _Cells, step: float) -> None:
     """Draw long warped ellipsoids with an envelope, a grey matrix and dark cristae across them."""
     extent = np.array(volume.shape) * (step, 1.0, 1.0)
-    bend = 2.5 * _smooth_noise(rng, volume.shape, 10.0, step)
-    ripple = _smooth_noise(rng, volume.shape, 5.0, step)
+    bend = 2.5 * smooth_noise(rng, volume.shape, 10.0, step)
+    ripple = smooth_noise(rng, volume.shape, 5.0, step)
     for _ in range(int(np.prod(extent + 60.0) / 48.0**3) + 1):
         centre = rng.uniform(-30.0, extent + 30.0)
         axis = rng.standard_normal(3) * (1.6, 1.0, 1.0)
@@ -270,14 +237,9 @@ def _paint_mitochondria(rng: Rng, volume: Float, cells: _Cells, step: float) -> 
         depth = np.where(cells.owner[part] == home, np.minimum(depth, room), -9.0)
         wave = _projection(offset, 0.8 * axis + 0.6 * across)
         cristae = np.sin(wave * (2.0 * math.pi / period) + phase + 1.6 * ripple[part])
-        inner = matrix - 0.13 * _edge(3.0 * cristae) * _edge(depth - 2.5)
-        _blend(volume[part], _edge(depth), inner)
-        _blend(volume[part], 0.85 * np.exp(-(((depth - 0.5) / 1.2) ** 2)), 0.28)
-
-
-def _blend(target: Float, weight: NDArray[np.floating], grey: float | NDArray[np.floating]) -> None:
-    """Paint over a part of the volume, in place, as thickly as the weight (0 to 1) says."""
-    target += weight * (grey - target)
+        inner = matrix - 0.13 * edge(3.0 * cristae) * edge(depth - 2.5)
+        blend(volume[part], edge(depth), inner)
+        blend(volume[part], 0.85 * np.exp(-(((depth - 0.5) / 1.2) ** 2)), 0.28)
 
 
 def _projection(offset: tuple[Double, ...], direction: Double) -> Double:
@@ -285,15 +247,3 @@ def _projection(offset: tuple[Double, ...], direction: Double) -> Double:
     z, y, x = (value * weight for value, weight in zip(offset, direction, strict=True))
     projection: Double = z + y + x
     return projection
-
-
-def _edge(distance: NDArray[np.floating]) -> Float:
-    """Return 1 well inside (positive pixels), 0 well outside, and a soft edge between."""
-    edge: Float = np.clip(distance + 0.5, 0.0, 1.0).astype(np.float32)
-    return edge
-
-
-def _eight_bit(volume: Float) -> NDArray[np.uint8]:
-    """Return grey values of [0, 1] as 0..255, rounded and clipped."""
-    rounded: NDArray[np.uint8] = np.rint(np.clip(volume, 0.0, 1.0) * 255.0).astype(np.uint8)
-    return rounded

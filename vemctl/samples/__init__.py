@@ -1,0 +1,21 @@
+"""Synthetic microscopy volumes with a known truth, for demonstrations, tests and training.
+
+`synthetic_em`, `add_noise` and `em_pair` give tissue as electron microscopy shows it, clean and as
+a fast scan; `light_and_em` gives tissue as expansion microscopy and as electron microscopy show it.
+
+Everything is a pure function of its arguments. Random numbers come from PCG64 and no linear algebra
+library is involved, so that a seed gives the same bytes on every machine, short of a rounding of
+the mathematical functions that falls on the border between two grey levels.
+"""
+
+from vemctl.samples.expansion import LightAndEM, light_and_em
+from vemctl.samples.tissue import SyntheticPair, add_noise, em_pair, synthetic_em
+
+__all__ = [
+    "LightAndEM",
+    "SyntheticPair",
+    "add_noise",
+    "em_pair",
+    "light_and_em",
+    "synthetic_em",
+]

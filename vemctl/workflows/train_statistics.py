@@ -1,0 +1,84 @@
+"""What a training wants to know of whole volumes, measured once before it begins."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from vemctl.events import Listener
+from vemctl.method import Method
+from vemctl.prediction.plan import Series
+from vemctl.prediction.statistics import measure
+from vemctl.restoring import VolumeFacts
+from vemctl.training.patches import DataDescription, Part, VolumeSource
+from vemctl.volumes.open import open_volume
+
+
+def with_statistics(
+    method: Method,
+    options: Any,
+    data: DataDescription,
+    listen: Listener,
+    stop: threading.Event,
+) -> DataDescription:
+    """Return the data with the statistics that the method wants in the facts of its volumes.
+
+    Parameters
+    ----------
+    method : Method
+    options : object
+        Of the method.
+    data : DataDescription
+    listen : Listener
+    stop : threading.Event
+
+    Raises
+    ------
+    Interrupted
+        `stop` was set.
+    """
+
+    def measured(part: Part, *, validation: bool) -> Part:
+        facts = {
+            role: _measured(
+                role_facts,
+                part.sources[role],
+                lambda index, role=role: method.training_statistics(
+                    options, role, index, validation=validation
+                ),
+                listen,
+                stop,
+            )
+            for role, role_facts in part.facts.items()
+        }
+        return replace(part, facts=facts)
+
+    own = data.validation
+    return replace(
+        data,
+        training=measured(data.training, validation=False),
+        validation=None if own is None else measured(own, validation=True),
+    )
+
+
+def _measured(
+    facts: Sequence[VolumeFacts],
+    sources: Sequence[VolumeSource],
+    wanted: Any,
+    listen: Listener,
+    stop: threading.Event,
+) -> tuple[VolumeFacts, ...]:
+    statistics: dict[int, dict[str, float]] = {}
+    for index in dict.fromkeys(each.file_index for each in facts):
+        names = wanted(index)
+        if not names:
+            continue
+        mine = [s for s, f in zip(sources, facts, strict=True) if f.file_index == index]
+        path, axes, level = mine[0].key
+        series = [Series(s.timepoint, s.channel, 0, 0) for s in mine]
+        with contextlib.closing(open_volume(path, axes=axes, level=level)) as volume:
+            statistics[index] = measure(volume, series, names, listen, stop, check_finite=True)
+    return tuple(replace(each, statistics=statistics.get(each.file_index, {})) for each in facts)
