@@ -372,11 +372,20 @@ def test_a_folder_that_cannot_be_read_into_is_one_line(
 
 
 WRITER = """
-import sys
+import os, sys
 from pathlib import Path
 import torch
 from vemctl.training.checkpoints import Checkpoints
 
+for _ in sys.stdin:  # torch is imported once; each writer is a copy of this process
+    writer = os.fork()
+    if not writer:
+        break
+    os.waitpid(writer, 0)
+    print("killed", flush=True)
+else:
+    sys.exit()
+print(os.getpid(), flush=True)
 run = Path(sys.argv[1])
 checkpoints = Checkpoints(run, 2)
 newest = checkpoints.newest()
@@ -399,34 +408,38 @@ while True:
 @pytest.mark.slow
 def test_a_kill_at_any_time_leaves_whole_files(tmp_path: Path) -> None:
     """Again and again: what was told to be saved is there, or something newer, and loads."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     chance = random.Random(0)
     told = 0
-    for _ in range(6):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, tmp_path],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        ) as process:
-            assert process.stdout is not None
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, tmp_path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(6):
+            print("write", file=process.stdin, flush=True)
+            writer = int(process.stdout.readline())
             assert process.stdout.readline() == "ready\n"
             time.sleep(chance.uniform(0.02, 0.4))
-            process.send_signal(signal.SIGKILL)
-            told = max([told, *(int(line) for line in process.stdout if line.endswith("\n"))])
-        checkpoints = Checkpoints(tmp_path, 2)
-        newest = checkpoints.newest()
-        assert newest is not None or told == 0
-        if newest is None:
-            continue
-        assert newest[0] >= told
-        assert checkpoints.load(newest[1])["progress"] == {"step": newest[0]}
-        if "last.safetensors" in names(tmp_path):  # killed before, the first time
-            assert last(tmp_path) in (newest[0] - 1, newest[0])
-        else:
-            assert newest[0] == 1
-        assert last(tmp_path, "best") in (newest[0], newest[0] + 1)
-        assert not any(name.endswith(".partial") for name in names(tmp_path))
+            os.kill(writer, signal.SIGKILL)
+            lines = list(iter(process.stdout.readline, "killed\n"))
+            told = max([told, *map(int, lines)])
+            checkpoints = Checkpoints(tmp_path, 2)
+            newest = checkpoints.newest()
+            assert newest is not None or told == 0
+            if newest is None:
+                continue
+            assert newest[0] >= told
+            assert checkpoints.load(newest[1])["progress"] == {"step": newest[0]}
+            if "last.safetensors" in names(tmp_path):  # killed before, the first time
+                assert last(tmp_path) in (newest[0] - 1, newest[0])
+            else:
+                assert newest[0] == 1
+            assert last(tmp_path, "best") in (newest[0], newest[0] + 1)
+            assert not any(name.endswith(".partial") for name in names(tmp_path))
     assert told > 3
 
 
