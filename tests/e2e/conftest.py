@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: real processes, real files."""
+"""What the end-to-end tests share: the whole program, real files, real processes to be killed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ import pytest
 import torch
 from parity import load_fixture
 
+from vemctl.__main__ import main
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -23,13 +25,22 @@ def command(*words: object) -> list[str]:
 
 
 @pytest.fixture
-def vemctl(tmp_path: Path) -> Run:
-    """Return a function that runs vemctl in a folder of its own."""
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Run:
+    """Return a function that runs vemctl in a folder of its own, where torch is imported already.
 
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(*words), cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+    That is in this process: most of the time of a fresh one goes into imports.
+    """
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object, **changed: str) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patch:
+            for name, value in changed.items():
+                patch.setenv(name, value)
+            code = main([str(word) for word in words])
+        told = capsys.readouterr()
+        return subprocess.CompletedProcess([], code, told.out, told.err)
 
     return run
 

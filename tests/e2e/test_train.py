@@ -26,15 +26,20 @@ Vemctl = Callable[..., subprocess.CompletedProcess[str]]
 FACTS = "Metadata-Version: 2.1\nName: vemctl-tiny\nVersion: 0.1.0\n"
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
+def install(folder: Path) -> dict[str, str]:
     """Make the method tiny look installed, and return what a process needs to find it."""
-    facts = tmp_path / "site" / "vemctl_tiny-0.1.0.dist-info"
+    facts = folder / "site" / "vemctl_tiny-0.1.0.dist-info"
     facts.mkdir(parents=True)
     (facts / "METADATA").write_text(FACTS)
     (facts / "entry_points.txt").write_text("[vemctl.methods]\ntiny = vemctl_tiny:METHOD\n")
     path = os.pathsep.join([str(facts.parent), str(TINY)])
     return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Install the method tiny beside the test's files."""
+    return install(tmp_path)
 
 
 @pytest.fixture
@@ -50,41 +55,42 @@ def vemctl(environment: dict[str, str], tmp_path: Path) -> Vemctl:
     return run
 
 
-@pytest.fixture(autouse=True)
-def volumes(tmp_path: Path) -> None:
-    """Write a volume, what it should become, and another of a different shape."""
+def write_volumes(folder: Path) -> None:
+    """Write a volume, what it should become, and others of different shapes."""
     rng = np.random.default_rng(3)
     truth = gaussian_filter(rng.uniform(-2000, 2000, (12, 30, 28)), 2) + 128
     noisy = np.clip(truth + rng.normal(0, 20, truth.shape), 0, 255)
-    np.save(tmp_path / "truth.npy", truth.astype(np.uint8))
-    np.save(tmp_path / "noisy.npy", noisy.astype(np.uint8))
-    np.save(tmp_path / "small.npy", truth[:, :20].astype(np.uint8))
-    np.save(tmp_path / "thin.npy", truth[:2].astype(np.uint8))
-    np.save(tmp_path / "constant.npy", np.full((12, 30, 28), 7, np.uint8))
+    np.save(folder / "truth.npy", truth.astype(np.uint8))
+    np.save(folder / "noisy.npy", noisy.astype(np.uint8))
+    np.save(folder / "small.npy", truth[:, :20].astype(np.uint8))
+    np.save(folder / "thin.npy", truth[:2].astype(np.uint8))
+    np.save(folder / "constant.npy", np.full((12, 30, 28), 7, np.uint8))
+
+
+@pytest.fixture(autouse=True)
+def volumes(tmp_path: Path) -> None:
+    """Write the volumes of a test."""
+    write_volumes(tmp_path)
 
 
 TRAIN = ("train", "tiny", "noisy.npy", "--target", "truth.npy", "--log-every", "4")
 
 
-@pytest.fixture
-def here(
-    environment: dict[str, str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Iterator[Vemctl]:
-    """Return a function that runs vemctl in this process, which is quicker."""
-    for folder in reversed(environment["PYTHONPATH"].split(os.pathsep)):
-        monkeypatch.syspath_prepend(folder)
-    monkeypatch.chdir(tmp_path)
+def enter(folder: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this process work in `folder` and know what is installed in `environment`."""
+    for place in reversed(environment["PYTHONPATH"].split(os.pathsep)):
+        monkeypatch.syspath_prepend(place)
+    monkeypatch.chdir(folder)
     registry.method_entry_points.cache_clear()
 
-    def run(*words: object) -> subprocess.CompletedProcess[str]:
-        code = main([str(word) for word in words])
-        told = capsys.readouterr()
-        return subprocess.CompletedProcess([], code, told.out, told.err)
 
-    yield run
+@pytest.fixture
+def here(
+    here: Vemctl, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Vemctl]:
+    """Return a function that runs vemctl in this process, which is quicker."""
+    enter(tmp_path, environment, monkeypatch)
+    yield here
     registry.method_entry_points.cache_clear()
 
 
@@ -164,18 +170,32 @@ def test_a_stopped_run_continues_as_if_it_had_not_been(here: Vemctl, tmp_path: P
     assert ours.read_bytes() == theirs.read_bytes()
 
 
+LONG = (*TRAIN, "--steps", "400", "--checkpoint-steps", "5", "--validate-every", "40")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a long run that nothing stopped, trained once for all that are compared with it."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    write_volumes(folder)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        enter(folder, install(folder), monkeypatch)
+        assert main([*LONG, "-o", "whole", "-q"]) == 0
+    registry.method_entry_points.cache_clear()
+    return folder / "whole"
+
+
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 def test_a_signal_costs_nothing(
     kind: signal.Signals,
+    uninterrupted: Path,
     here: Vemctl,
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
     """Killed, or asked to stop: --resume gives the very files of an uninterrupted run."""
-    words = (*TRAIN, "--steps", "400", "--checkpoint-steps", "5", "--validate-every", "40")
-    assert here(*words, "-o", "whole").returncode == 0
     process = subprocess.Popen(
-        command(*words, "-o", "parts"), cwd=tmp_path, env=environment,
+        command(*LONG, "-o", "parts"), cwd=tmp_path, env=environment,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     checkpoints = tmp_path / "parts" / "checkpoints"
@@ -189,9 +209,9 @@ def test_a_signal_costs_nothing(
         assert process.returncode == 130, errors
         assert "continue with: vemctl train tiny noisy.npy" in errors
         assert "--resume" in errors
-    done = here(*words, "-o", "parts", "--resume")
+    done = here(*LONG, "-o", "parts", "--resume")
     assert done.returncode == 0, done.stderr
-    same_run(tmp_path / "whole", tmp_path / "parts")
+    same_run(uninterrupted, tmp_path / "parts")
 
 
 def test_several_processes_learn_what_one_does(
