@@ -75,7 +75,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def noisy(tmp_path: Path) -> Path:
     """Return a small 8-bit volume of noise."""
     path = tmp_path / "noisy.npy"
-    np.save(path, np.random.default_rng(5).integers(0, 256, (10, 66, 66), dtype=np.uint8))
+    np.save(path, np.random.default_rng(5).integers(0, 256, (6, 66, 66), dtype=np.uint8))
     return path
 
 
