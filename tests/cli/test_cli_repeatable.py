@@ -133,3 +133,18 @@ class Single:
 
     path: Path = option(Path(), help="One.")
     tile: tuple[int, int] = option((1, 2), help="Two.")
+
+
+def test_texts_may_be_repeated_too():
+    """As paths are; in a file they are a list."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Texts:
+        ranges: tuple[str, ...] = option((), help="Some.")
+
+    (setting,) = settings_of(Texts)
+    assert setting.repeatable
+    assert setting.from_text("0,1") == ("0,1",)
+    assert options_from_mapping(Texts, {"ranges": ["a", "b"]}, "x.toml") == Texts(("a", "b"))
+    with pytest.raises(OptionError, match="expected texts, one per flag or in a list"):
+        options_from_mapping(Texts, {"ranges": 3}, "x.toml")

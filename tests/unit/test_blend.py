@@ -262,3 +262,15 @@ def test_clipped_tiles_that_do_not_fit_are_refused_or_work() -> None:
     footprint = Footprint(tile=(4, 4, 4), padding="clip", fit=False)
     with contextlib.suppress(OptionError):
         fill(footprint, np.zeros((2, 4, 4)), whole((2, 4, 4)), enlarged)
+
+
+@pytest.mark.parametrize("name", [*INTEGERS, "float32"])
+def test_a_range_of_its_own_becomes_that_of_the_type(name: str) -> None:
+    """0 to 1 is 0 to the maximum, cut off beyond; floating types keep what they get."""
+    values = np.array([-0.5, 0, 0.25, 1, 1.5], np.float32)
+    stored = to_dtype(values, np.dtype(name), Output(unit_range=True))
+    if name == "float32":
+        np.testing.assert_array_equal(stored, values)
+        return
+    top = int(np.iinfo(name).max)
+    assert stored.tolist() == [0, 0, round(top / 4), top, top]

@@ -104,3 +104,15 @@ def test_a_learning_rate_that_was_changed_scales_what_a_schedule_made_of_it() ->
         other = torch.optim.Adam([value], lr=rate)
         restore_optimizer(other, state, rate)
         assert other.param_groups[0]["lr"] == pytest.approx(expected)
+
+
+def test_groups_are_clipped_each_by_itself() -> None:
+    """As two networks of one optimiser are."""
+    large, small = parameter(), parameter()
+    steps = GradientSteps(clip=1.0)
+    steps.backward((large * 1000).sum() + (small * 0.001).sum())
+    optimizer = torch.optim.SGD([{"params": [large]}, {"params": [small]}], lr=1.0)
+    before = [each.detach().clone() for each in (large, small)]
+    steps.step(optimizer)
+    assert (large.detach() - before[0]).norm() == pytest.approx(1.0, rel=1e-4)
+    assert torch.allclose(before[1] - small.detach(), torch.full_like(small, 0.001), atol=1e-6)

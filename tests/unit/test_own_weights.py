@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from vemctl.errors import WeightsError
-from vemctl.nn.own_weights import write_weights
+from vemctl.nn.own_weights import read_facts, write_weights
 from vemctl.nn.state_dict import read_weights
 
 FACTS: dict[str, Any] = {
@@ -96,3 +96,13 @@ def test_a_file_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_weights(tmp_path / "w.safetensors", tensors(), {"rate": float("nan")})
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_facts_are_read_without_tensors(tmp_path: Path) -> None:
+    """Of our own files; others, and damaged ones, tell nothing."""
+    ours, others, damaged = (tmp_path / name for name in ("ours", "others", "damaged"))
+    write_weights(ours, tensors(), FACTS)
+    torch.save({"a": torch.zeros(1)}, others)
+    damaged.write_bytes(ours.read_bytes()[:40])
+    assert read_facts(ours) == FACTS
+    assert read_facts(others) == read_facts(damaged) == {}

@@ -439,3 +439,10 @@ def test_identity_is_what_the_bytes_depend_on(monkeypatch: pytest.MonkeyPatch) -
         ({"options"}, of(replace(REQUEST, input=InputOptions(nan_to_num=True)))),
     ):
         assert keys == {key for key in expected if expected[key] != changed[key]}
+
+
+def test_results_without_units_may_have_any_type() -> None:
+    """There is nothing of the input's to be cut off."""
+    assert choose_dtype("uint8", None, np.dtype("uint16"), any_type=True) == "uint8"
+    with pytest.raises(OptionError, match="expected one of"):
+        choose_dtype("float8", None, np.dtype("uint16"), any_type=True)

@@ -11,7 +11,8 @@ import torch
 from vemctl.errors import DeviceError
 from vemctl.nn import device as devices
 from vemctl.training.world import World
-from vemctl.workflows.train_session import no_memory
+from vemctl.workflows.train_options import SavingOptions, ScheduleOptions, TrainComputeOptions
+from vemctl.workflows.train_session import make_schedule, no_memory
 
 GIB = 2**30
 
@@ -53,3 +54,16 @@ def test_a_batch_is_taken_in_parts_before_patches_shrink() -> None:
 def test_other_errors_stay_what_they_are() -> None:
     """A bug of a network is no lack of memory."""
     assert no_memory(RuntimeError("shapes do not match"), ready(1), 1, World()) is None
+
+
+def test_validations_are_never_too_far_apart() -> None:
+    """An epoch, but no more than a thousand steps; or what is asked for."""
+    for epoch, asked, expected in ((540, None, 540), (70_000, None, 1000), (70_000, 5000, 5000)):
+        request: Any = SimpleNamespace(
+            schedule=ScheduleOptions(validate_every=asked),
+            saving=SavingOptions(checkpoint_steps=asked),
+            compute=TrainComputeOptions(),
+        )
+        made = make_schedule(request, SimpleNamespace(steps_per_epoch=epoch, num_epochs=2))  # type: ignore[arg-type]
+        assert (made.validate_every, made.checkpoint_steps) == (expected, expected)
+        assert made.steps == 2 * epoch

@@ -60,3 +60,14 @@ class SlowSampler(PlainSampler):
         """Sleep, then draw."""
         time.sleep(0.05)
         return super().draw(patches, rng, number)
+
+
+@dataclass(frozen=True)
+class CountingSampler(PlainSampler):
+    """Tells the numbers of its samples."""
+
+    def draw(self, patches: Patches, rng: np.random.Generator, number: int) -> Sample:
+        """Return the number."""
+        return {"number": np.array([number])}
+
+    draw_validation = draw

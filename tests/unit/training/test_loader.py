@@ -16,7 +16,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.training.samplers import BrokenSampler, PlainSampler, SlowSampler
+from unit.training.samplers import (
+    BrokenSampler,
+    CountingSampler,
+    PlainSampler,
+    SlowSampler,
+)
 
 from vemctl.errors import InputError, MissingExtraError, OptionError, TrainingError
 from vemctl.restoring import VolumeFacts
@@ -287,3 +292,19 @@ def test_samples_to_validate_on_are_the_same_every_time(patches: VolumePatches, 
     assert equal([list(samples)], [first])
     sizes = [sum(t.nbytes for t in sample.values()) for sample in samples._kept.values()]
     assert len(sizes) == min(6, kept_bytes // 800)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_samples_are_numbered_through_the_training(patches: VolumePatches, world_size: int):
+    """Whatever device draws them, and wherever a training continues."""
+    numbers = {
+        number
+        for rank in range(world_size)
+        for step in drawn(patches, CountingSampler(), first_step=2, last_step=5,
+                          rank=rank, world_size=world_size, accumulate=2)
+        for part in step
+        for number in part["number"].flatten().tolist()
+    }  # fmt: skip
+    assert numbers == set(range(8, 20))
+    judged = ValidationSamples(CountingSampler(), patches, seed=1, count=3)
+    assert [int(sample["number"]) for sample in judged] == [0, 1, 2]

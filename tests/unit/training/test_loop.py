@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from vemctl.errors import TrainingError
-from vemctl.events import StepsDone, Validated
+from vemctl.events import Noted, StepsDone, Validated
 from vemctl.learning import Batch, Best, Validation
 from vemctl.nn.gradients import GradientSteps
 from vemctl.training.loop import Loop
@@ -257,3 +257,15 @@ def test_chance_in_a_network_depends_on_seed_and_step_alone() -> None:
     drawn.clear()
     make(Chance([1.0]), Kept(), steps=6, seed=1).run(batches, None)
     assert not set(drawn) & set(whole)
+
+
+def test_what_a_validation_warns_of_is_told_with_its_step() -> None:
+    """A trainer does not speak by itself."""
+    trainer, events = Numbers([1.0], [0.5]), []
+    found = Validation({"score": 0.5}, {}, warnings=["the contrast is inverted"])
+    trainer.validate = lambda samples: found
+    make(trainer, Kept(), events, steps=2, validate_every=2).run(batches, list)
+    told = [event for event in events if isinstance(event, Noted)]
+    assert [(event.text, event.level) for event in told] == [
+        ("step 2: the contrast is inverted", "warning")
+    ]

@@ -273,3 +273,12 @@ def test_real_tensorboard_takes_what_we_write(tmp_path: Path, path: Path) -> Non
     board.close()
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"preview" in events.read_bytes()
+
+
+def test_panels_of_another_kind_have_a_contrast_of_their_own(path: Path) -> None:
+    """Each is shown on the scale of the panel that it is said to be like."""
+    panels = {"LM": ramp(0, 1), "EM": ramp(100, 200), "virtual EM": ramp(100, 200) + 50}
+    write_preview(path, panels, scaled_as={"LM": "LM", "EM": "EM", "virtual EM": "EM"})
+    lm, em, virtual = panels_of(path, 3)
+    assert np.array_equal(lm, em)
+    assert abs(int(virtual[0, 0]) - 128) < 4
