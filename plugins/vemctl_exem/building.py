@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -15,14 +14,10 @@ from vemctl_exem.data import ROLES, rules_of
 from vemctl_exem.discriminator import NUM_FILTERS, NUM_SCALES, Discriminator, smallest_patch
 from vemctl_exem.network import CHANNELS, MULTIPLE_OF, Generator
 from vemctl_exem.network_sets import (
-    DISCRIMINATORS,
     GENERATORS,
     NETWORKS,
-    Tensors,
     check_channels,
-    load_discriminator,
-    load_generator,
-    networks_in,
+    load_networks,
 )
 from vemctl_exem.samples import OriginalSampler, UniformSampler, epoch_length, grids_of
 from vemctl_exem.train_options import TrainOptions
@@ -63,6 +58,9 @@ def build(options: TrainOptions, request: TrainingRequest) -> Built:
     OptionError
         An option does not fit the networks or the data.
     """
+    low, high = options.em_thresholds
+    if not low < high:
+        raise OptionError(f"--em-thresholds {low:g},{high:g}: expected the lower one first")
     networks, channels, scales, filters = _networks(options, request)
     _check_patch(options.patch, scales)
     overlap = options.patch_overlap or _half(options.patch)
@@ -81,19 +79,15 @@ def build(options: TrainOptions, request: TrainingRequest) -> Built:
 def _networks(
     options: TrainOptions, request: TrainingRequest
 ) -> tuple[dict[str, nn.Module], tuple[int, ...], int, int]:
-    there: dict[str, Tensors] = {}
-    if request.weights is not None:
-        there = networks_in(read_state_dict(request.weights), request.weights)
-    # In the published order, so that a seed means the same networks.
-    loaded = {
-        name: _loaded(name, there[name], request.weights) for name in NETWORKS if name in there
-    }
+    loaded = (
+        load_networks(read_state_dict(request.weights), request.weights) if request.weights else {}
+    )
     channels = options.generator_channels or CHANNELS
     scales, filters = options.discriminator_scales, options.discriminator_filters
     for network in loaded.values():
         if isinstance(network, Generator):
             channels = _agreed("--generator-channels", options.generator_channels, network.channels)
-        elif isinstance(network, Discriminator):
+        else:
             scales = _agreed(
                 "--discriminator-scales", options.discriminator_scales, network.num_scales
             )
@@ -105,7 +99,7 @@ def _networks(
     missing = [name for name in NETWORKS if name not in loaded]
     if loaded and missing:
         request.warn(f"{request.weights}: without {', '.join(missing)}, which begin anew")
-    networks: dict[str, nn.Module] = {}
+    networks: dict[str, nn.Module] = {}  # in the published order, so that a seed means the same
     for name in NETWORKS:
         if name in loaded:
             networks[name] = loaded[name]
@@ -113,20 +107,11 @@ def _networks(
             networks[name] = Generator(channels)
         else:
             networks[name] = Discriminator(scales, filters)
-    for network in networks.values():
-        if isinstance(network, Generator):
-            network.checkpointing = options.checkpointing
-        network.to(request.device)
+    for made in networks.values():
+        if isinstance(made, Generator):
+            made.checkpointing = options.checkpointing
+        made.to(request.device)
     return networks, tuple(channels), scales, filters
-
-
-def _loaded(name: str, tensors: Tensors, path: Path | None) -> nn.Module:
-    assert path is not None, "only where there are weights"
-    return (
-        load_discriminator(tensors, path)
-        if name in DISCRIMINATORS
-        else load_generator(tensors, path)
-    )
 
 
 def _agreed(flag: str, asked: Any, stored: Any) -> Any:

@@ -5,6 +5,8 @@ Source: as of the generator; sub-module names are keys.
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -50,6 +52,11 @@ class Discriminator(nn.Module):
         )
         self.num_scales = num_scales
         self.num_filters = num_filters
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """How it was made, as JSON types."""
+        return {"discriminator": {"scales": self.num_scales, "filters": self.num_filters}}
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return scores, near 1 for what looks real; nobody bounds them.

@@ -9,7 +9,7 @@ Shapes in comments: n samples of z slices of y x x pixels, c0 to c4 channels.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -121,6 +121,11 @@ class Generator(nn.Module):
         self.one_by_one_conv = PlaneConv(c0, 1, 1, bias=True)
         self.channels = tuple(channels)
         self.checkpointing = checkpointing
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """How it was made, as JSON types."""
+        return {"channels": list(self.channels)}
 
     def forward(self, x: Tensor) -> Tensor:
         """Translate.

@@ -143,6 +143,28 @@ def load_discriminator(tensors: Tensors, path: Path) -> Discriminator:
     return network
 
 
+def load_networks(tensors: Tensors, path: Path) -> dict[str, Generator | Discriminator]:
+    """Return all networks that are there, by their names, in the published order.
+
+    Raises
+    ------
+    WeightsError
+        One is of another network, or two that should be alike are not.
+    """
+    networks: dict[str, Generator | Discriminator] = {
+        name: load_generator(part, path) if name in GENERATORS else load_discriminator(part, path)
+        for name, part in networks_in(tensors, path).items()
+    }
+    for pair in (GENERATORS, DISCRIMINATORS):
+        one, other = (networks.get(name) for name in pair)
+        if one and other and one.configuration != other.configuration:
+            raise WeightsError(
+                f"{path}: {' and '.join(pair)} of different sizes ({one.configuration} and "
+                f"{other.configuration}); expected networks of one training"
+            )
+    return networks
+
+
 def describe(tensors: Tensors, path: Path) -> dict[str, Any]:
     """Return which networks these are, as JSON types; all are loaded to see that they fit.
 
@@ -151,17 +173,10 @@ def describe(tensors: Tensors, path: Path) -> dict[str, Any]:
     WeightsError
         One does not.
     """
-    facts: dict[str, Any] = {"name": "ExEM", "networks": []}
-    for name, part in networks_in(tensors, path).items():
-        if name in GENERATORS:
-            facts["channels"] = list(load_generator(part, path).channels)
-        else:
-            network = load_discriminator(part, path)
-            facts["discriminator"] = {
-                "scales": network.num_scales,
-                "filters": network.num_filters,
-            }
-        facts["networks"].append(name)
+    networks = load_networks(tensors, path)
+    facts: dict[str, Any] = {"name": "ExEM", "networks": list(networks)}
+    for network in networks.values():
+        facts |= network.configuration
     return facts
 
 

@@ -26,10 +26,14 @@ class Correlation:
 
     def __init__(self) -> None:
         self._sums = torch.zeros(6, dtype=torch.float64)
+        self._origin: tuple[Tensor, Tensor] | None = None
 
     def add(self, one: Tensor, other: Tensor) -> None:
         """Take in two tensors of one shape."""
         x, y = one.double().flatten(), other.double().flatten()
+        # Sums about a value that occurs: what is constant then has none, and nothing cancels.
+        self._origin = self._origin or (x[0], y[0])
+        x, y = x - self._origin[0], y - self._origin[1]
         parts = [x.new_tensor(x.numel()), x.sum(), y.sum(), x @ x, y @ y, x @ y]
         self._sums += torch.stack(parts).cpu()
 

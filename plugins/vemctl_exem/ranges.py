@@ -106,7 +106,8 @@ def parse_rule(text: str, flag: str) -> Rule:
     low, high = numbers
     if not low < high:
         raise OptionError(f"{flag} {text}: expected the lower end first, and below the other")
-    return Rule(f"{low:g}%,{high:g}%" if percent else f"{low:g},{high:g}", (low, high), percent)
+    unit = "%" if percent else ""
+    return Rule(f"{_exact(low)}{unit},{_exact(high)}{unit}", (low, high), percent)
 
 
 def parse_rules(
@@ -161,6 +162,11 @@ def common_rule(rules: Sequence[Rule]) -> str | None:
     """Return the text of a rule that all volumes had, for the facts of weights; else None."""
     texts = {rule.text for rule in rules}
     return texts.pop() if len(texts) == 1 else None
+
+
+def _exact(number: float) -> str:
+    """Return a text that means this very number."""
+    return str(int(number)) if number.is_integer() else repr(number)
 
 
 def _number(text: str) -> float:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from vemctl_denoise.data import paired_by_name, volumes_at
+from vemctl_denoise.data import paired_by_name
 from vemctl_denoise.method import METHOD
 from vemctl_denoise.train_options import FinetuneOptions, TrainOptions
 
 from vemctl.errors import OptionError
+from vemctl.plugin import volumes_at
 
 A, B, C, D = (Path(f"{name}.tif") for name in "abcd")
 

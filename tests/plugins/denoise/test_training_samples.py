@@ -10,7 +10,6 @@ import pytest
 from parity import load_fixture
 from vemctl_denoise.samples import (
     NoisySampler,
-    Orientation,
     PairSampler,
     check_patch,
     emulate_fast_slow,
@@ -19,6 +18,7 @@ from vemctl_denoise.samples import (
 )
 
 from vemctl.errors import OptionError
+from vemctl.plugin import Orientation
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def noise(*shape: int, seed: int = 0, dtype: str = "uint8") -> np.ndarray:
 def test_pairs_are_prepared_as_published(arrays, array_patches) -> None:
     """With and without the emulation, to the last bit."""
     volumes = array_patches(fast=[arrays["fast"]], slow=[arrays["slow"]])
-    emulated = PairSampler((5, 20, 28)).draw_validation(volumes, rng())
-    plain = PairSampler((5, 40, 56), emulate=False).draw_validation(volumes, rng())
+    emulated = PairSampler((5, 20, 28)).draw_validation(volumes, rng(), 0)
+    plain = PairSampler((5, 40, 56), emulate=False).draw_validation(volumes, rng(), 0)
     for name, sample in (("emulated", emulated), ("plain", plain)):
         for part in ("source", "target"):
             np.testing.assert_array_equal(sample[part], arrays[f"{name}_{part}"])
@@ -56,7 +56,7 @@ def test_single_scans_are_split_as_published(arrays, array_patches) -> None:
         np.testing.assert_array_equal(source, arrays[f"{name}_source"])
         np.testing.assert_array_equal(target, arrays[f"{name}_target"])
     sampler = NoisySampler((5, 20, 28), validation_depth=5)
-    sample = sampler.draw_validation(array_patches(noisy=[arrays["fast"]]), rng())
+    sample = sampler.draw_validation(array_patches(noisy=[arrays["fast"]]), rng(), 0)
     for part in ("source", "target"):
         np.testing.assert_array_equal(sample[part], arrays[f"selfsup_val_{part}"])
 
@@ -68,7 +68,7 @@ def test_pairs_stay_registered(emulate: bool, array_patches) -> None:
     volumes = array_patches(fast=[slow, slow + 1], slow=[slow, slow + 1])
     sampler = PairSampler((3, 8, 8), emulate=emulate)
     for seed in range(20):
-        sample = sampler.draw(volumes, rng(seed))
+        sample = sampler.draw(volumes, rng(seed), 0)
         (_, *one), (_, *other) = volumes.reads[-2:]
         assert one == other
         assert sample["source"].shape == sample["target"].shape == (1, 3, 8, 8)
@@ -93,7 +93,7 @@ def test_a_sample_of_one_scan_is_made_of_its_neighbours(array_patches) -> None:
     sampler = NoisySampler((3, 8, 8))
     assert sampler.patch == (3, 16, 16)
     for seed in range(20):
-        sample = sampler.draw(array_patches(noisy=[volume]), rng(seed))
+        sample = sampler.draw(array_patches(noisy=[volume]), rng(seed), 0)
         difference = np.abs(sample["target"] - sample["source"])
         assert set(np.unique(difference)) <= {43, 45}
 
@@ -112,7 +112,7 @@ def test_samples_have_one_shape(array_patches) -> None:
     """Also where the plane is not square, so that they can be stacked."""
     volumes = array_patches(noisy=[noise(6, 40, 40)])
     sampler = NoisySampler((2, 4, 8))
-    shapes = {sampler.draw(volumes, rng(seed))["source"].shape for seed in range(20)}
+    shapes = {sampler.draw(volumes, rng(seed), 0)["source"].shape for seed in range(20)}
     assert shapes == {(1, 2, 4, 8)}
 
 
@@ -122,8 +122,8 @@ def test_the_seed_alone_decides(array_patches) -> None:
     sampler = NoisySampler((9, 8, 8), validation_depth=9)
     copy = pickle.loads(pickle.dumps(sampler))
     for draw in ("draw", "draw_validation"):
-        one, same = (getattr(each, draw)(volumes, rng(3)) for each in (sampler, copy))
-        other = getattr(sampler, draw)(volumes, rng(4))
+        one, same = (getattr(each, draw)(volumes, rng(3), 0) for each in (sampler, copy))
+        other = getattr(sampler, draw)(volumes, rng(4), 0)
         for part in ("source", "target"):
             np.testing.assert_array_equal(one[part], same[part])
             assert not np.array_equal(one[part], other[part])
@@ -137,11 +137,11 @@ def test_every_type_becomes_the_same(dtype, factor, low, high, array_patches) ->
     """Integers by their maximum, floats as they are, or by what is given."""
     volume = noise(3, 16, 16)
     expected = PairSampler((3, 8, 8)).draw_validation(
-        array_patches(fast=[volume], slow=[volume]), rng()
+        array_patches(fast=[volume], slow=[volume]), rng(), 0
     )
     other = (volume.astype(np.float64) * factor).astype(dtype)
     sample = PairSampler((3, 8, 8), low, high).draw_validation(
-        array_patches(fast=[other], slow=[other]), rng()
+        array_patches(fast=[other], slow=[other]), rng(), 0
     )
     np.testing.assert_allclose(sample["source"], expected["source"], atol=1e-6)
     np.testing.assert_allclose(sample["target"], expected["target"], atol=1e-6)
@@ -149,7 +149,7 @@ def test_every_type_becomes_the_same(dtype, factor, low, high, array_patches) ->
 
 def test_the_volume_may_be_just_as_large_as_a_patch(array_patches) -> None:
     """The only position is drawn, where the published program fails."""
-    sample = NoisySampler((3, 8, 8)).draw(array_patches(noisy=[noise(3, 16, 16)]), rng())
+    sample = NoisySampler((3, 8, 8)).draw(array_patches(noisy=[noise(3, 16, 16)]), rng(), 0)
     assert sample["source"].shape == (1, 3, 8, 8)
 
 
