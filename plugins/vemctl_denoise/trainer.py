@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from vemctl.errors import OptionError
 from vemctl.nn.optimizers import optimizer_state, restore_optimizer
+from vemctl.nn.panels import middle_slice
 from vemctl.nn.quality import psnr, ssim
 from vemctl.nn.state_dict import read_state_dict
 from vemctl.plugin import Batch, Best, TrainingRequest, Triple, Validation
@@ -126,7 +126,7 @@ class DenoiseTrainer:
             metrics["val_ssim"].append(alike.item())
             if not panels:
                 shown = {"input": source, "output": restored, "target": target}
-                panels = {name: _middle(volume) for name, volume in shown.items()}
+                panels = {name: middle_slice(volume) for name, volume in shown.items()}
         return Validation({name: fmean(values) for name, values in metrics.items()}, panels)
 
     def validated(self, metrics: Mapping[str, float]) -> None:
@@ -222,9 +222,3 @@ def _make_sampler(options: TrainOptions, request: TrainingRequest) -> PairSample
         num_slices = min(facts.shape[0] for facts in request.data["noisy"])
         depth = validation_depth(num_slices, seen[0])
     return NoisySampler(seen, options.low, options.high, depth)
-
-
-def _middle(volume: Tensor) -> npt.NDArray[Any]:
-    """Return the middle slice of the first sample, (n, 1, z, y, x) -> (y, x)."""
-    plane: npt.NDArray[np.float32] = volume[0, 0, volume.shape[2] // 2].float().cpu().numpy()
-    return plane

@@ -7,11 +7,11 @@ from contextlib import AbstractContextManager
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vemctl.nn.panels import middle_slice
 from vemctl.plugin import Batch, Validation
 from vemctl_exem.losses import Groups, cycle
 from vemctl_exem.polarity import Correlation
@@ -69,13 +69,9 @@ def judge(
         contrast.add(lm, virtual_em)
         if not panels:
             shown = (lm, virtual_em, back_lm, em, virtual_lm, back_em)
-            panels = {name: _middle(volume) for name, volume in zip(SCALED_AS, shown, strict=True)}
+            panels = {
+                name: middle_slice(volume) for name, volume in zip(SCALED_AS, shown, strict=True)
+            }
     metrics = {name: fmean(values) for name, values in cycles.items()}
     metrics |= {"val_polarity": polarity.value, "val_correlation": contrast.value}
     return Validation(metrics, panels, SCALED_AS)
-
-
-def _middle(volume: Tensor) -> npt.NDArray[Any]:
-    """Return the middle slice of the first sample, (n, 1, z, y, x) -> (y, x)."""
-    plane: npt.NDArray[np.float32] = volume[0, 0, volume.shape[2] // 2].float().cpu().numpy()
-    return plane
