@@ -10,6 +10,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vemctl_exem.network import by_slices
+
 NUM_SCALES = 2
 NUM_FILTERS = 64
 SLOPE = 0.2
@@ -74,7 +76,7 @@ class Discriminator(nn.Module):
         scores = []
         for scale, model in enumerate(self.models.values()):
             if scale:
-                x = functional.avg_pool3d(x, (1, 2, 2))
+                x = by_slices(lambda slices: functional.avg_pool2d(slices, 2), x)
             scores.append(model(x))
         return scores
 
