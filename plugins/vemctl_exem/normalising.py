@@ -34,18 +34,25 @@ def normalised(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     rows = max(1, PIECE // x.shape[1])
     for sample in x.permute(0, 2, 3, 4, 1).flatten(1, 3):  # (z y x, c), a view
         pieces = sample.split(rows)
-        scale, shift = _factors(norm, pieces)
+        # One buffer for all: fresh memory for each piece would cost more than the arithmetic.
+        buffer = torch.empty_like(pieces[0], dtype=torch.float32)
+        scale, shift = _factors(norm, pieces, buffer)
         for piece in pieces:
-            piece.copy_(functional.elu_(torch.addcmul(shift, piece.float(), scale)))
+            result = piece if piece.dtype == torch.float32 else buffer[: len(piece)].copy_(piece)
+            functional.elu_(torch.addcmul(shift, result, scale, out=result))
+            if result is not piece:
+                piece.copy_(result)
     return x
 
 
-def _factors(norm: nn.GroupNorm, pieces: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+def _factors(
+    norm: nn.GroupNorm, pieces: tuple[Tensor, ...], buffer: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return by what each channel is multiplied and what is added then, (c,) each."""
     origin = pieces[0].float().mean(0)  # sums about a value of the volume do not cancel
     sums, squares = (torch.zeros_like(origin, dtype=torch.float64) for _ in range(2))
     for piece in pieces:
-        centred = piece.float() - origin
+        centred = buffer[: len(piece)].copy_(piece).sub_(origin)
         sums += centred.sum(0)
         squares += centred.square_().sum(0)
     count = sum(piece.shape[0] for piece in pieces)

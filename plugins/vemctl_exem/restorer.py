@@ -99,8 +99,7 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> E
             fit=False,
         )
     )
-    network.eval().requires_grad_(requires_grad=False).to(request.device)
-    return ExemRestorer(network, footprint, output, scaling)
+    return ExemRestorer(network.for_calls(request.device), footprint, output, scaling)
 
 
 def range_rule(options: PredictOptions, facts: dict[str, object]) -> Rule:
