@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from vemctl.errors import OptionError
-from vemctl.nn.state_dict import read_state_dict
 from vemctl.plugin import TrainingRequest, Triple
 from vemctl_exem.data import ROLES, rules_of
 from vemctl_exem.discriminator import NUM_FILTERS, NUM_SCALES, Discriminator, smallest_patch
@@ -18,6 +17,7 @@ from vemctl_exem.network_sets import (
     NETWORKS,
     check_channels,
     load_networks,
+    read,
 )
 from vemctl_exem.samples import OriginalSampler, UniformSampler, epoch_length, grids_of
 from vemctl_exem.train_options import TrainOptions
@@ -80,7 +80,7 @@ def _networks(
     options: TrainOptions, request: TrainingRequest
 ) -> tuple[dict[str, nn.Module], tuple[int, ...], int, int]:
     loaded = (
-        load_networks(read_state_dict(request.weights), request.weights) if request.weights else {}
+        load_networks(read(request.weights).tensors, request.weights) if request.weights else {}
     )
     channels = options.generator_channels or CHANNELS
     scales, filters = options.discriminator_scales, options.discriminator_filters

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vemctl.errors import OptionError, WeightsError
-from vemctl.nn.state_dict import load
+from vemctl.nn.state_dict import LoadedWeights, load, read_weights
 from vemctl_exem.discriminator import Discriminator
 from vemctl_exem.network import GROUPS, Generator
 
@@ -27,6 +27,22 @@ DIRECTIONS = {"lm-to-em": "G_AB", "em-to-lm": "G_BA"}
 LEVELS = ("first_conv.weight", *(f"tripleconv{level}.conv1.weight" for level in range(2, 6)))
 
 Tensors = Mapping[str, "torch.Tensor"]
+
+
+def read(path: Path) -> LoadedWeights:
+    """Return what a file holds: `vemctl.nn.state_dict.read_weights` of what is one.
+
+    Raises
+    ------
+    WeightsError
+        It is a folder of several, or no file of weights.
+    """
+    if path.is_dir():
+        raise WeightsError(
+            f"{path}: several files; exem takes one: make it of them by vemctl weights import "
+            f"FOLDER@N exem.safetensors --method exem"
+        )
+    return read_weights(path)
 
 
 def networks_in(tensors: Tensors, path: Path, generator: str = "G_AB") -> dict[str, Tensors]:

@@ -8,12 +8,11 @@ from pathlib import Path
 import torch
 
 from vemctl.errors import OptionError
-from vemctl.nn.state_dict import read_weights
 from vemctl.plugin import Footprint, Output, Place, Request, Triple
 from vemctl_exem.memory import call_bytes
 from vemctl_exem.method import PredictOptions
 from vemctl_exem.network import MULTIPLE_OF, Generator
-from vemctl_exem.network_sets import generator_for
+from vemctl_exem.network_sets import generator_for, read
 from vemctl_exem.ranges import Range, Rule, parse_rule, rule_of_training
 
 TILE: Triple = (16, 256, 256)
@@ -73,7 +72,7 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> E
         The options contradict each other, or the original fails on this volume.
     """
     (facts,) = request.inputs
-    loaded = read_weights(weights)
+    loaded = read(weights)
     network = generator_for(options.direction, loaded.tensors, weights)
     trained = _trained_tile(loaded.facts)
     tile = request.tiling.tile or trained or TILE

@@ -40,6 +40,12 @@ def equal(one: dict, other: dict) -> bool:
     return list(one) == list(other) and all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_folder_is_no_file(make, tmp_path: Path) -> None:
+    """The error says how to make one file of several."""
+    with pytest.raises(WeightsError, match="vemctl weights import FOLDER@N"):
+        make(OPEN, weights=tmp_path)
+
+
 def test_the_seed_makes_the_networks(make) -> None:
     """Fresh parameters come from torch's generator alone, and no two networks are alike."""
     one, same = make(), make()
