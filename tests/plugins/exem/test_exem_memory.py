@@ -8,8 +8,9 @@ import pytest
 import torch
 from vemctl_exem.discriminator import NUM_FILTERS, NUM_SCALES, Discriminator
 from vemctl_exem.memory import (
+    CALL_BYTES,
     FLOAT,
-    WORKSPACE_BYTES,
+    STEP_BYTES,
     call_bytes,
     discriminator_parameters,
     generator_parameters,
@@ -52,7 +53,7 @@ def test_parameters_of_a_discriminator_are_counted(scales: int, filters: int) ->
 def test_a_call_grows_with_its_voxels() -> None:
     """Twice the tile or twice the batch is the same, on top of the parameters."""
     one = call_bytes(CHANNELS, TILE, 1)
-    fixed = FLOAT * generator_parameters(CHANNELS) + WORKSPACE_BYTES
+    fixed = FLOAT * generator_parameters(CHANNELS) + CALL_BYTES
     assert call_bytes(CHANNELS, (32, 256, 256), 1) == call_bytes(CHANNELS, TILE, 2)
     assert call_bytes(CHANNELS, TILE, 2) - fixed == pytest.approx(2 * (one - fixed), rel=1e-6)
     assert call_bytes(SMALL, TILE, 1) < one
@@ -103,7 +104,7 @@ def test_activations_are_about_what_is_kept(checkpointing: bool) -> None:
             kept.pop(parameter.untyped_storage().data_ptr(), None)
     made.sum().backward()
     told = step_bytes(SMALL, 1, 1, patch, 1, checkpointing=checkpointing)
-    told -= WORKSPACE_BYTES + 8 * FLOAT * (
+    told -= STEP_BYTES + 8 * FLOAT * (
         generator_parameters(SMALL) + discriminator_parameters(1, 1)
     )
     per_voxel = sum(kept.values()) / FLOAT / math.prod(patch)
