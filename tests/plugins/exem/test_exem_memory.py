@@ -104,8 +104,6 @@ def test_activations_are_about_what_is_kept(checkpointing: bool) -> None:
             kept.pop(parameter.untyped_storage().data_ptr(), None)
     made.sum().backward()
     told = step_bytes(SMALL, 1, 1, patch, 1, checkpointing=checkpointing)
-    told -= STEP_BYTES + 8 * FLOAT * (
-        generator_parameters(SMALL) + discriminator_parameters(1, 1)
-    )
+    told -= STEP_BYTES + 8 * FLOAT * (generator_parameters(SMALL) + discriminator_parameters(1, 1))
     per_voxel = sum(kept.values()) / FLOAT / math.prod(patch)
     assert 0.9 * per_voxel < told / FLOAT / math.prod(patch) < 2 * per_voxel + 120
