@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from vemctl.errors import OptionError
+from vemctl.nn.state_dict import LoadedWeights
 from vemctl.plugin import TrainingRequest, Triple
 from vemctl_exem.data import ROLES, rules_of
 from vemctl_exem.discriminator import NUM_FILTERS, NUM_SCALES, Discriminator, smallest_patch
@@ -19,7 +21,8 @@ from vemctl_exem.network_sets import (
     load_networks,
     read,
 )
-from vemctl_exem.samples import OriginalSampler, UniformSampler, epoch_length, grids_of
+from vemctl_exem.ranges import common_rule
+from vemctl_exem.samples import OriginalSampler, Rules, UniformSampler, epoch_length, grids_of
 from vemctl_exem.train_options import TrainOptions
 
 
@@ -61,12 +64,15 @@ def build(options: TrainOptions, request: TrainingRequest) -> Built:
     low, high = options.em_thresholds
     if not low < high:
         raise OptionError(f"--em-thresholds {low:g},{high:g}: expected the lower one first")
-    networks, channels, scales, filters = _networks(options, request)
+    found = read(request.weights) if request.weights else None
+    networks, channels, scales, filters = _networks(options, request, found)
     _check_patch(options.patch, scales)
     overlap = options.patch_overlap or _half(options.patch)
     facts = {role: tuple(request.data[role]) for role in ROLES}
     rules = {role: rules_of(options, role) for role in ROLES}
     training = {role: rules[role][0] for role in ROLES}
+    if found is not None:
+        _compare_ranges(found.facts, training, request)
     # Where there are no volumes of their own, parts of the same ones are validated on.
     judged = {role: rules[role][1] for role in ROLES} if request.validation else training
     sampler = UniformSampler(options.patch, training, judged)
@@ -77,11 +83,11 @@ def build(options: TrainOptions, request: TrainingRequest) -> Built:
 
 
 def _networks(
-    options: TrainOptions, request: TrainingRequest
+    options: TrainOptions, request: TrainingRequest, found: LoadedWeights | None
 ) -> tuple[dict[str, nn.Module], tuple[int, ...], int, int]:
-    loaded = (
-        load_networks(read(request.weights).tensors, request.weights) if request.weights else {}
-    )
+    loaded = {}
+    if found is not None and request.weights is not None:
+        loaded = load_networks(found.tensors, request.weights)
     channels = options.generator_channels or CHANNELS
     scales, filters = options.discriminator_scales, options.discriminator_filters
     for network in loaded.values():
@@ -112,6 +118,21 @@ def _networks(
             made.checkpointing = options.checkpointing
         made.to(request.device)
     return networks, tuple(channels), scales, filters
+
+
+def _compare_ranges(facts: Mapping[str, Any], rules: Rules, request: TrainingRequest) -> None:
+    """Warn where volumes are scaled otherwise than those that the weights were trained on."""
+    stored = facts.get("normalisation")
+    if not isinstance(stored, Mapping):
+        return
+    for role in ROLES:
+        now = common_rule(rules[role])
+        if now != stored.get(role):
+            texts = [text or "a range for each volume" for text in (now, stored.get(role))]
+            request.warn(
+                f"{role.upper()} volumes are scaled by {texts[0]}, those that the weights were "
+                f"trained on by {texts[1]}; --{role}-range sets it"
+            )
 
 
 def _agreed(flag: str, asked: Any, stored: Any) -> Any:

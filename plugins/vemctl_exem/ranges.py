@@ -145,17 +145,30 @@ def parse_rules(
 
 
 def rule_of_training(facts: Mapping[str, Any], domain: str) -> Rule:
-    """Return by which rule a domain was scaled when weights were trained; the type's if unknown.
+    """Return by which rule a domain was scaled when weights were trained.
 
     Parameters
     ----------
     facts : mapping
-        What is stored beside the weights.
+        What is stored beside the weights; the published program's say nothing, and were trained
+        with the range of the type.
     domain : {"lm", "em"}
+
+    Raises
+    ------
+    OptionError
+        Its volumes had several, of which none is that of another volume.
     """
     stored = facts.get("normalisation")
-    text = stored.get(domain) if isinstance(stored, Mapping) else None
-    return parse_rule(text, f"{domain} range of the weights") if isinstance(text, str) else Rule()
+    if not isinstance(stored, Mapping):
+        return Rule()
+    text = stored.get(domain)
+    if not isinstance(text, str):
+        raise OptionError(
+            f"the weights were trained on {domain.upper()} volumes with ranges of their own; say "
+            f"which this one has: --input-range {DTYPE}, LOW,HIGH or P%,Q%"
+        )
+    return parse_rule(text, f"{domain} range of the weights")
 
 
 def common_rule(rules: Sequence[Rule]) -> str | None:

@@ -112,6 +112,29 @@ def test_a_stopped_training_continues_as_if_it_had_not_been(here: Vemctl, tmp_pa
     assert {"loss", "D_A", "content_B3", "val_polarity", "lr_G"} <= set(head.split(","))
 
 
+def test_ranges_of_the_training_are_never_guessed(here: Vemctl, tmp_path: Path) -> None:
+    """Of several a prediction asks for one, and a finetuning says what it does otherwise."""
+    done = here("train", "exem", *DATA, "--lm", "em.npy", "--lm-range", "0,65535",
+                "--lm-range", "9,200", "--em-range", "1%,99%", *SMALL, "--steps", "1",
+                "-o", "several", "-q")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    words = ("predict", "exem", "lm.npy", "out.npy", "-w", "several")
+    asked = here(*words)
+    assert asked.returncode == 2
+    assert (
+        "LM volumes with ranges of their own; say which this one has: --input-range"
+        in (asked.stderr.strip().splitlines()[-1])
+    )
+    assert not (tmp_path / "out.npy").exists()
+    assert here(*words, "--input-range", "0,65535", "-q").returncode == 0
+    tuned = here("finetune", "exem", *DATA, "--patch", "2,32,32", "--steps", "1",
+                 "-w", "several", "-o", "tuned")  # fmt: skip
+    assert tuned.returncode == 0, tuned.stderr
+    assert "LM volumes are scaled by dtype, those that" in tuned.stderr
+    assert "trained on by a range for each volume; --lm-range" in tuned.stderr
+    assert "trained on by 1%,99%; --em-range" in tuned.stderr
+
+
 def test_the_published_programs_files_come_and_go(here: Vemctl, run: str, tmp_path: Path) -> None:
     """A run becomes one file for each network, and these become one file again."""
     done = here("weights", "import", run, "saved", "--method", "exem", "--layout", "original")

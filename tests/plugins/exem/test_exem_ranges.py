@@ -156,15 +156,19 @@ def test_a_rule_that_all_have_is_told() -> None:
         ({}, "dtype"),
         ({"normalisation": {"lm": "20,120", "em": "dtype"}}, "20,120"),
         ({"normalisation": {"lm": "1%,99%", "em": None}}, "1%,99%"),
-        ({"normalisation": {"lm": None, "em": "1,2"}}, "dtype"),
-        ({"normalisation": {"em": "1,2"}}, "dtype"),
         ({"normalisation": "odd"}, "dtype"),
-        ({"normalisation": {"lm": 7}}, "dtype"),
     ],
 )
 def test_the_rule_of_a_training_is_read(stored: dict, expected: str) -> None:
     """That of the type if the weights do not tell one."""
     assert rule_of_training(stored, "lm").text == expected
+
+
+@pytest.mark.parametrize("stored", [{"lm": None, "em": "1,2"}, {"em": "1,2"}, {"lm": 7}])
+def test_a_rule_that_weights_do_not_name_is_asked_for(stored: dict) -> None:
+    """Volumes of several ranges have none that is another's; nothing is guessed."""
+    with pytest.raises(OptionError, match="ranges of their own; say which this one has"):
+        rule_of_training({"normalisation": stored}, "lm")
 
 
 def test_a_damaged_rule_of_weights_is_told() -> None:
