@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vemctl.errors import OptionError
 
-SUFFIXES = (".tif", ".tiff", ".zarr", ".mrc", ".npy")
+SUFFIXES = (".tif", ".tiff", ".zarr", ".mrc", ".npy", ".czi")
 TIFF = (".tif", ".tiff")
 ZARR_METADATA = ("zarr.json", ".zarray", ".zgroup")
 

@@ -9,12 +9,11 @@ from vemctl.volumes.volume import Volume
 
 TIFF = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk")
 MRC = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".dv")
-KNOWN = (".zarr", *TIFF, *MRC, ".npy")
+KNOWN = (".zarr", *TIFF, *MRC, ".npy", ".czi")
 NOT_READ = {
     ".h5": "HDF5",
     ".hdf5": "HDF5",
     ".hdf": "HDF5",
-    ".czi": "Zeiss CZI",
     ".nd2": "Nikon ND2",
     ".lif": "Leica LIF",
     ".n5": "N5",
@@ -34,7 +33,7 @@ def open_volume(path: Path, *, axes: str | None = None, level: int = 0) -> Volum
     ----------
     path : Path
         An OME-Zarr image, a Zarr array (the path may continue inside the store), a TIFF of any
-        kind, a folder of TIFF planes, an MRC or DeltaVision file, or a .npy file.
+        kind, a folder of TIFF planes, an MRC or DeltaVision file, a .npy file, or a Zeiss CZI file.
     axes : str, optional
         The stored axes in stored order, letters out of ``tczyx``; needed where the file does not
         say and it does not hold just three.
@@ -52,7 +51,7 @@ def open_volume(path: Path, *, axes: str | None = None, level: int = 0) -> Volum
     OptionError
         `axes` or `level` does not fit.
     MissingExtraError
-        Its compression needs an optional package.
+        Its format or compression needs an optional package.
     """
     path = Path(path)
     try:
@@ -87,6 +86,10 @@ def _open(path: Path, axes: str | None, level: int) -> Volume:
         from vemctl.volumes.mrc_volume import open_mrc
 
         return open_mrc(path, axes)
+    if suffix == ".czi" or start == b"ZISRAWFI":
+        from vemctl.volumes.czi_volume import open_czi
+
+        return open_czi(path, axes)
     if path.name in ("zarr.json", ".zarray", ".zgroup", ".zattrs"):
         raise InputError(f"{path}: a file inside a Zarr store: give its folder, {path.parent}")
     if suffix in NOT_READ:

@@ -205,9 +205,9 @@ def test_what_is_not_there_is_refused(tmp_path: Path, monkeypatch):
         open_volume(tmp_path / "scan.npz")
     with pytest.raises(InputError, match=r"the folder .* does not exist"):
         open_volume(tmp_path / "a/b/c.tif")
-    (tmp_path / "x.czi").write_bytes(b"x")
-    with pytest.raises(InputError, match="CZI is not read: convert"):
-        open_volume(tmp_path / "x.czi")
+    (tmp_path / "x.nd2").write_bytes(b"x")
+    with pytest.raises(InputError, match="ND2 is not read: convert"):
+        open_volume(tmp_path / "x.nd2")
     (tmp_path / "x.png").write_bytes(b"x")
     with pytest.raises(InputError, match="unknown kind of file: expected one of"):
         open_volume(tmp_path / "x.png")
