@@ -48,6 +48,9 @@ class Footprint:
     fit : bool
         Where a volume is smaller than a tile: shrink the tile to the volume (rounded up to
         `multiple_of`) instead of padding the volume up to the tile.
+    batched : bool
+        Whether a call takes as many tiles as the user wants in a batch; otherwise it takes one,
+        for the restorer calls its network several times for it, and batches these calls itself.
     """
 
     tile: tuple[int | None, int | None, int | None]
@@ -60,6 +63,7 @@ class Footprint:
     bump_sigma: float = 0.5
     padding: PaddingName = "reflect"
     fit: bool = True
+    batched: bool = True
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,12 @@ class Place:
     halo_low, halo_high : triple of int
         Context that the tile really has at each end; less than the footprint's halo only
         where the padding is "clip" and the volume ends.
+    series : int
+        Which of the volumes that are restored: channels and time points are each one of their own.
     """
 
     start: Triple
     core: Triple
     halo_low: Triple
     halo_high: Triple
+    series: int = 0

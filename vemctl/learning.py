@@ -6,14 +6,14 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from vemctl.restoring import VolumeFacts, Warn, ignore_warning
-from vemctl.sampling import Sampler
+from vemctl.sampling import Peek, Sample, Sampler, peek_at_nothing
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 Batch = Mapping[str, "torch.Tensor"]
 """Tensors (n, ...) by name, as the sampler names them, on the trainer's device."""
+
+
+Look = Callable[[Sampler, int], Iterable[Sample]]
+
+
+def see_nothing(_: Sampler, __: int) -> Iterable[Sample]:
+    """Return no samples, for there are no data."""
+    return ()
 
 
 class Gradients(Protocol):
@@ -61,6 +69,13 @@ class TrainingRequest:
         Of everything random; the networks' first parameters are drawn by torch, which has it.
     warn : callable
         Tells the user one sentence.
+    look : callable
+        Returns so many training samples of a sampler, other than those that will be trained on,
+        but the same for the same seed; for those who must know their data.
+    peek : callable
+        Reads some of a volume that an option names.
+    volumes : sequence of Path
+        What the user named without a flag, as `Method.training_data` got it.
     """
 
     data: Mapping[str, Sequence[VolumeFacts]]
@@ -73,6 +88,9 @@ class TrainingRequest:
     validation: Mapping[str, Sequence[VolumeFacts]] = field(default_factory=dict)
     seed: int = 0
     warn: Warn = ignore_warning
+    look: Look = see_nothing
+    peek: Peek = peek_at_nothing
+    volumes: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)

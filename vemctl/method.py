@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from vemctl.errors import OptionError, WeightsError
 from vemctl.learning import Trainer, TrainingRequest
 from vemctl.option_field import NoOptions
+from vemctl.preparing import Preparation, PreparationRequest
 from vemctl.published import Weights
-from vemctl.restoring import Request, Restorer
+from vemctl.restoring import Request, Restorer, TimeWindow
 from vemctl.sampling import Patches, TrainingData
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ class Method(ABC):
         Whether there is a published program whose output ``--as-original`` reproduces.
     predict_options : type
         A frozen dataclass whose fields are made by `option`.
-    train_options, finetune_options : type, optional
-        The same for `vemctl train` and `vemctl finetune`; None where the method has no such
-        command.
+    train_options, finetune_options, prepare_options : type, optional
+        The same for `vemctl train`, `vemctl finetune` and `vemctl prepare`; None where the method
+        has no such command.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Method(ABC):
     predict_options: type[Any] = NoOptions
     train_options: type[Any] | None = None
     finetune_options: type[Any] | None = None
+    prepare_options: type[Any] | None = None
 
     def statistics(
         self,
@@ -79,8 +81,8 @@ class Method(ABC):
     ) -> Sequence[str]:
         """Return the whole-volume statistics that `restorer` needs of every input.
 
-        Known names are ``"min"``, ``"max"``, ``"mean"``, ``"std"`` and what `percentile`
-        returns; they are streamed once before the restorer is made.
+        Known names are ``"min"``, ``"max"``, ``"mean"``, ``"std"`` and what `percentile`,
+        `by_slice` and `bound` return; they are streamed once before the restorer is made.
 
         Parameters
         ----------
@@ -92,6 +94,34 @@ class Method(ABC):
             Whether the published program's output is asked for.
         """
         return ()
+
+    def time_window(
+        self,
+        options: Any,  # noqa: ARG002
+        *,
+        weights: Path | None,  # noqa: ARG002
+        as_original: bool,  # noqa: ARG002
+        num_timepoints: int,  # noqa: ARG002
+    ) -> TimeWindow:
+        """Return which time points a prediction sees at once; only the one by default.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `predict_options`.
+        weights : Path, optional
+            As `restorer` gets them.
+        as_original : bool
+            Whether the published program's output is asked for.
+        num_timepoints : int
+            Of the input, whether all of them or one is restored.
+
+        Raises
+        ------
+        OptionError
+            The input has too few.
+        """
+        return TimeWindow()
 
     @abstractmethod
     def restorer(self, weights: Path | None, options: Any, request: Request) -> Restorer:
@@ -253,3 +283,49 @@ class Method(ABC):
             The options contradict each other or the data.
         """
         raise OptionError(f"{self.name} cannot be trained")
+
+    def preparation_data(self, options: Any, inputs: Sequence[Path]) -> TrainingData:  # noqa: ARG002
+        """Return which raw volumes a preparation reads; touches names of files only.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `prepare_options`.
+        inputs : sequence of Path
+
+        Raises
+        ------
+        OptionError
+            They do not make up what the options ask for.
+        """
+        raise OptionError(f"{self.name} has nothing to prepare")
+
+    def preparation_statistics(self, options: Any, role: str, index: int) -> Sequence[str]:  # noqa: ARG002
+        """Return the statistics that a preparation needs of a raw volume, named as in `statistics`.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `prepare_options`.
+        role : str
+        index : int
+            Of the file in its role.
+        """
+        return ()
+
+    def preparation(self, options: Any, request: PreparationRequest) -> Preparation:  # noqa: ARG002
+        """Return what makes a training set of raw volumes.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `prepare_options`.
+        request : PreparationRequest
+            What it is made for.
+
+        Raises
+        ------
+        OptionError
+            The options contradict each other or the data.
+        """
+        raise OptionError(f"{self.name} has nothing to prepare")

@@ -27,9 +27,28 @@ from vemctl.learning import (
 )
 from vemctl.method import FileSet, Method
 from vemctl.option_field import NoOptions, option
+from vemctl.preparing import Preparation, PreparationRequest, Workplace
 from vemctl.published import PublishedFile, Weights, packaged
-from vemctl.restoring import Output, Request, Restorer, VolumeFacts, Warn, percentile
-from vemctl.sampling import Orientation, Patches, Sample, Sampler, TrainingData, draw_place
+from vemctl.restoring import (
+    Output,
+    Request,
+    Restorer,
+    TimeWindow,
+    VolumeFacts,
+    Warn,
+    bound,
+    by_slice,
+    percentile,
+)
+from vemctl.sampling import (
+    Orientation,
+    Patches,
+    Peek,
+    Sample,
+    Sampler,
+    TrainingData,
+    draw_place,
+)
 
 __all__ = [
     "Batch",
@@ -43,13 +62,17 @@ __all__ = [
     "Output",
     "PaddingName",
     "Patches",
+    "Peek",
     "Place",
+    "Preparation",
+    "PreparationRequest",
     "PublishedFile",
     "Request",
     "Restorer",
     "Sample",
     "Sampler",
     "Tiling",
+    "TimeWindow",
     "Trainer",
     "TrainingData",
     "TrainingRequest",
@@ -59,6 +82,9 @@ __all__ = [
     "Warn",
     "Weights",
     "WindowName",
+    "Workplace",
+    "bound",
+    "by_slice",
     "draw_place",
     "option",
     "packaged",

@@ -25,6 +25,39 @@ def percentile(percent: float) -> str:
     return f"percentile:{percent}"
 
 
+def by_slice(statistic: Literal["min", "max"]) -> str:
+    """Return the name of a statistic that is measured of every slice by itself."""
+    return f"slices:{statistic}"
+
+
+def bound(statistic: Literal["min", "max"]) -> str:
+    """Return the name of a limit of the values: measured of floating ones, else the type's."""
+    return f"bound:{statistic}"
+
+
+@dataclass(frozen=True)
+class TimeWindow:
+    """Which time points a method sees at once.
+
+    Attributes
+    ----------
+    before, after : int
+        How many beside the one that is restored.
+    lost : bool
+        Whether the first and the last time points, which lack neighbours, get no result; otherwise
+        the first and the last stand for their missing neighbours.
+    """
+
+    before: int = 0
+    after: int = 0
+    lost: bool = False
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """Time points relative to the one that is restored, ascending."""
+        return tuple(range(-self.before, self.after + 1))
+
+
 @dataclass(frozen=True)
 class VolumeFacts:
     """What a method may know about an input before it sees a voxel.
@@ -39,16 +72,24 @@ class VolumeFacts:
         Nanometres.
     statistics : mapping of str to float
         The values of the statistics that the method asked for.
+    slices : mapping of str to sequence of float
+        Of the statistics that are measured by slice: one value for each slice of each series, of
+        which the first is ``series * num_slices``.
     file_index : int
         Which of the files of its input or role it is in; channels and time points of one file are
         volumes of their own.
+    channel, timepoint : int
+        Of a volume that is trained on; 0 where its file has no such axis.
     """
 
     shape: Triple
     dtype: str
     voxel_size: tuple[float, float, float] | None = None
     statistics: Mapping[str, float] = field(default_factory=dict)
+    slices: Mapping[str, Sequence[float]] = field(default_factory=dict)
     file_index: int = 0
+    channel: int = 0
+    timepoint: int = 0
 
 
 @dataclass(frozen=True)
@@ -67,6 +108,10 @@ class Request:
         Reproduce the original program's output, its odd cases included.
     tiling : Tiling
         The user's wishes.
+    batch : int
+        Tiles per network call that the user wants.
+    time_window : TimeWindow
+        What the method said about it.
     warn : callable
         Tells the user one sentence.
     """
@@ -76,6 +121,8 @@ class Request:
     precision: str = "fp32"
     as_original: bool = False
     tiling: Tiling = field(default_factory=Tiling)
+    batch: int = 1
+    time_window: TimeWindow = field(default_factory=TimeWindow)
     warn: Warn = ignore_warning
 
 
@@ -126,7 +173,8 @@ class Restorer(Protocol):
         Parameters
         ----------
         tiles : sequence of tensor, (n, 1, z, y, x) float32
-            One per input, on the device, in the volume's own units.
+            One per input, on the device, in the volume's own units; of a method with a time window
+            one per time point, ascending, for each input.
         places : sequence of Place
             One per sample; within a batch they differ in `start` only.
 

@@ -6,12 +6,13 @@ for any number of workers and devices, and after any interruption.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from vemctl.geometry import Triple
+from vemctl.geometry import ONE, Triple
 from vemctl.restoring import VolumeFacts
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Sample = Mapping[str, "npt.NDArray[Any]"]
+Scale = tuple[Fraction, Fraction, Fraction]
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,33 @@ class TrainingData:
         By role, such as ``"fast"`` and ``"slow"``.
     paired : tuple of tuple of str
         Roles whose volumes belong together, first to first, second to second; they are of one
-        shape.
+        shape, but for `scale`.
     validation : mapping of str to tuple of Path
         Volumes to validate on, by the same roles; where there are none, the last slices of each
         volume are kept from training.
+    scale : mapping of str to (z, y, x) of Fraction
+        Voxels of a role per voxel in which patches are measured; 1 for roles without.
     """
 
     volumes: Mapping[str, tuple[Path, ...]]
     paired: tuple[tuple[str, ...], ...] = ()
     validation: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    scale: Mapping[str, Scale] = field(default_factory=dict)
+
+    def scaled(self, size: Triple, role: str) -> tuple[Fraction, Fraction, Fraction]:
+        """Return a size (z, y, x), measured as patches are, in voxels of a role."""
+        z, y, x = (n * s for n, s in zip(size, self.scale.get(role, ONE), strict=True))
+        return z, y, x
+
+
+Peek = Callable[[Path], "npt.NDArray[Any]"]
+"""From the path of a volume that is no part of the data to some of it, (z, y, x) of its type: the
+middle of its first channel, at most 8 slices of 2048 x 2048."""
+
+
+def peek_at_nothing(path: Path) -> npt.NDArray[Any]:
+    """Refuse to read: for requests that are made without a workflow."""
+    raise RuntimeError(f"{path} cannot be read here")
 
 
 class Patches(Protocol):
@@ -75,7 +95,8 @@ class Sampler(Protocol):
     Attributes
     ----------
     patch : (z, y, x)
-        What it reads of a volume for a training sample; no volume may be smaller.
+        What it reads of a volume for a training sample, in voxels of scale 1; no volume may be
+        smaller.
     validation_patch : (z, y, x)
         The same for a sample to validate on.
     """

@@ -187,7 +187,11 @@ def test_a_command_in_running_text_exists(echo, document, line):
 def commands_of(method: str) -> list[list[str]]:
     """Return the commands that a method has, as words."""
     own = registry.get(method)
-    learned = {"train": own.train_options, "finetune": own.finetune_options}
+    learned = {
+        "train": own.train_options,
+        "finetune": own.finetune_options,
+        "prepare": own.prepare_options,
+    }
     return [["predict", method], *([name, method] for name in learned if learned[name])]
 
 
@@ -264,7 +268,12 @@ def test_every_flag_of_a_method_is_on_its_page():
     for method, path in pages().items():
         text = path.read_text(encoding="utf-8")
         own = registry.get(method)
-        for options in (own.predict_options, own.train_options, own.finetune_options):
+        for options in (
+            own.predict_options,
+            own.train_options,
+            own.finetune_options,
+            own.prepare_options,
+        ):
             for name in getattr(options, "__dataclass_fields__", ()):
                 assert f"`--{name.replace('_', '-')}" in text
 

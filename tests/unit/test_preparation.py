@@ -26,7 +26,10 @@ from vemctl.plugin import (
     Request,
     Restorer,
     Tiling,
+    TimeWindow,
     Triple,
+    bound,
+    by_slice,
     option,
     percentile,
 )
@@ -35,6 +38,7 @@ from vemctl.tiles.grid import tile_grid
 from vemctl.volumes.volume import Header, Layout
 from vemctl.workflows import preparation
 from vemctl.workflows.config import request_to_json
+from vemctl.workflows.layout import DTYPES, choose_dtype, make_layout, whole_chunks
 from vemctl.workflows.options import (
     ComputeOptions,
     InputOptions,
@@ -44,37 +48,30 @@ from vemctl.workflows.options import (
     TilingOptions,
 )
 from vemctl.workflows.predict import recordable
-from vemctl.workflows.preparation import (
-    DTYPES,
-    Prepared,
-    choose_dtype,
-    identity,
-    make_layout,
-    memory_budget,
-    prepare,
-    whole_chunks,
-)
+from vemctl.workflows.preparation import Prepared, identity, memory_budget, prepare
 from vemctl.workflows.sources import Sources
 
 SHAPE = (12, 40, 48)
 TILES = Footprint(tile=(4, 16, 16))
 PLAIN = Output()
+NO_WINDOW = TimeWindow()
 
 
 class VolumeInMemory:
-    """A volume that counts how often it is read."""
+    """A volume that counts how often it is read; channels and time points are all brighter."""
 
     def __init__(self, shape: Triple = SHAPE, dtype: str = "uint8", **facts: Any) -> None:
         self.data = np.random.default_rng(0).integers(0, 200, shape).astype(dtype)
         self.header = Header(
-            Path("in.zarr"), "memory", "zyx", shape, None, None, np.dtype(dtype),
-            facts.get("voxel_size"), (1, *shape[1:]), translation=facts.get("translation"),
+            Path("in.zarr"), "memory", facts.get("axes", "zyx"), shape, facts.get("c"),
+            facts.get("t"), np.dtype(dtype), facts.get("voxel_size"), (1, *shape[1:]),
+            translation=facts.get("translation"),
         )  # fmt: skip
         self.reads = 0
 
     def read(self, region: Any, *, channel: int = 0, timepoint: int = 0) -> np.ndarray:
         self.reads += 1
-        return self.data[region]
+        return self.data[region] + self.data.dtype.type(10 * timepoint + channel)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -85,7 +82,7 @@ def sources_of(volume: VolumeInMemory, axes: str = "zyx", **counts: int) -> Sour
     series = tuple(
         Series(t, c, t, c) for t in range(counts.get("t", 1)) for c in range(counts.get("c", 1))
     )
-    return Sources((volume,), series, axes)
+    return Sources((volume,), series, axes, (volume,))
 
 
 def layout_for(
@@ -292,15 +289,27 @@ class Probe(Method):
     takes_weights = False
     has_original = False
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        names: Sequence[str] | None = None,
+        window: TimeWindow = NO_WINDOW,
+        *,
+        batched: bool = True,
+    ) -> None:
         self.requests: list[tuple[Path | None, Any, Request]] = []
+        self.windows: list[dict[str, Any]] = []
+        self._names, self._window, self._batched = names, window, batched
 
     def statistics(self, options: Any, *, weights: Path | None, as_original: bool) -> Sequence[str]:
-        return ["max", percentile(options.percent)]
+        return ["max", percentile(options.percent)] if self._names is None else self._names
+
+    def time_window(self, options: Any, **facts: Any) -> TimeWindow:
+        self.windows.append(facts)
+        return self._window
 
     def restorer(self, weights: Path | None, options: Any, request: Request) -> Restorer:
         self.requests.append((weights, options, request))
-        return ProbeRestorer(request.tiling)
+        return ProbeRestorer(request.tiling, batched=self._batched)
 
 
 class ProbeRestorer:
@@ -308,8 +317,10 @@ class ProbeRestorer:
 
     output = Output("truncate", dtype="uint16")
 
-    def __init__(self, tiling: Tiling) -> None:
-        self.footprint = tiling.applied_to(Footprint(tile=(4, 16, 16), overlap=(0, 2, 2)))
+    def __init__(self, tiling: Tiling, *, batched: bool = True) -> None:
+        self.footprint = tiling.applied_to(
+            Footprint(tile=(4, 16, 16), overlap=(0, 2, 2), batched=batched)
+        )
 
     def __call__(self, tiles: Sequence[torch.Tensor], places: Sequence[Place]) -> torch.Tensor:
         return tiles[0]
@@ -333,10 +344,11 @@ def prepared(
     request: PredictRequest = REQUEST, volume: VolumeInMemory | None = None, **changes: Any
 ) -> tuple[Prepared, Probe]:
     """Prepare a prediction with `Probe`."""
-    method = Probe()
+    method = changes.pop("method", None) or Probe()
     volume = volume or VolumeInMemory(voxel_size=(40.0, 8.0, 8.0))
     stop = changes.pop("stop", threading.Event())
-    return prepare(request, method, sources_of(volume), ignore, stop, **changes), method
+    sources = changes.pop("sources", None) or sources_of(volume)
+    return prepare(request, method, sources, ignore, stop, **changes), method
 
 
 def test_the_method_is_told_the_facts() -> None:
@@ -388,6 +400,88 @@ def test_what_is_known_is_not_measured_again() -> None:
     assert volume.reads == 0
     assert made.statistics == known
     assert method.requests[0][2].inputs[0].statistics == known[0]
+
+
+BY_SLICE = [by_slice("max"), by_slice("min"), "max", bound("max")]
+
+
+def five_axes() -> tuple[VolumeInMemory, Sources]:
+    """Return four time points of two channels."""
+    volume = VolumeInMemory((3, 20, 24), axes="tczyx", t=4, c=2)
+    return volume, sources_of(volume, "tczyx", t=4, c=2)
+
+
+def test_what_is_measured_by_slice_is_told_by_itself() -> None:
+    """Numbers in one mapping, lists of them in another; the record has all under one name each."""
+    volume, sources = five_axes()
+    made, method = prepared(volume=volume, sources=sources, method=Probe(BY_SLICE))
+    (facts,) = method.requests[0][2].inputs
+    tops = volume.data.max(axis=(1, 2)).astype(float)
+    expected = [float(top + 10 * t + c) for t in range(4) for c in range(2) for top in tops]
+    assert facts.slices[by_slice("max")] == expected
+    assert facts.statistics == {"max": max(expected), bound("max"): 255.0}
+    (recorded,) = made.statistics
+    assert list(recorded) == BY_SLICE
+    assert recorded[by_slice("max")] == expected
+
+
+@pytest.mark.parametrize("channels", [(0, 1), (1,)])
+def test_slices_belong_to_the_series_that_have_a_result(channels: tuple[int, ...]) -> None:
+    """Where time points are lost their slices are not told, but they were measured all the same."""
+    volume, sources = five_axes()
+    chosen = tuple(
+        replace(one, output_channel=channels.index(one.channel))
+        for one in sources.series
+        if one.channel in channels
+    )
+    sources = replace(sources, series=chosen)
+    probe = Probe(BY_SLICE, TimeWindow(2, 1, lost=True))
+    made, method = prepared(volume=volume, sources=sources, method=probe)
+    assert [one.timepoint for one in made.plan.series] == [2] * len(channels)
+    assert [one.output_timepoint for one in made.plan.series] == [0] * len(channels)
+    assert made.plan.layout.num_timepoints == 1
+    (facts,) = method.requests[0][2].inputs
+    tops = volume.data.max(axis=(1, 2))
+    assert facts.slices[by_slice("max")] == [float(top + 20 + c) for c in channels for top in tops]
+    assert len(made.statistics[0][by_slice("max")]) == 4 * len(channels) * 3
+
+
+def test_lists_are_taken_over_by_a_run_that_is_resumed() -> None:
+    """As JSON gave them back, and again only those of series with a result are told."""
+    volume, sources = five_axes()
+    asked = {"volume": volume, "sources": sources}
+    first, told = prepared(**asked, method=Probe(BY_SLICE, TimeWindow(1, 1, lost=True)))
+    known = json.loads(json.dumps({"statistics": first.statistics}))
+    before = volume.reads
+    again, retold = prepared(
+        **asked, method=Probe(BY_SLICE, TimeWindow(1, 1, lost=True)), known=known
+    )
+    assert volume.reads == before
+    assert again.statistics == first.statistics
+    assert retold.requests[0][2].inputs == told.requests[0][2].inputs
+    prepared(**asked, method=Probe([*BY_SLICE, "min"]), known=known)
+    assert volume.reads > before
+
+
+def test_bounds_of_integers_alone_read_nothing() -> None:
+    """A method that divides by the maximum of the type costs no pass over the volume."""
+    volume = VolumeInMemory(dtype="uint16")
+    _, method = prepared(volume=volume, method=Probe([bound("max")]))
+    assert volume.reads == 0
+    assert method.requests[0][2].inputs[0].statistics == {bound("max"): 65535.0}
+
+
+@pytest.mark.parametrize(("asked", "wish"), [(None, 1), (1, 1), (7, 7)])
+def test_a_restorer_that_batches_by_itself_gets_one_tile_and_the_wish(
+    asked: int | None, wish: int
+) -> None:
+    """The plan has a batch of 1 whatever is asked for, and counts memory for one tile."""
+    request = replace(REQUEST, tiling=TilingOptions(batch=asked))
+    for batched, expected in ((False, 1), (True, wish)):
+        made, method = prepared(request, method=Probe(batched=batched))
+        assert method.requests[0][2].batch == wish
+        assert made.plan.batch == expected
+        assert made.plan.network_bytes == 4 * expected * 4 * 16 * 16
 
 
 def test_a_run_may_be_stopped_while_it_measures() -> None:

@@ -32,6 +32,7 @@ class Root(LazyGroup):
         ),
         "train": Target("vemctl.cli.train", "Train a method on volumes.", TRAIN),
         "finetune": Target("vemctl.cli.finetune", "Train on from published or own weights.", TRAIN),
+        "prepare": Target("vemctl.cli.prepare", "Make a training set of raw volumes.", TRAIN),
         "rerun": Target("vemctl.cli.rerun", "Repeat the run that made an output.", RESTORE),
         "demo": Target("vemctl.cli.demo", "Make a noisy volume, restore it, and compare.", RESTORE),
         "weights": Target("vemctl.cli.weights", "List, fetch, verify and carry weights.", RESTORE),
@@ -72,5 +73,5 @@ def root(
 ) -> None:
     """Restore and super-resolve microscopy volumes.
 
-    Volumes are OME-Zarr, TIFF, MRC or NumPy files of any size; methods are published networks.
+    Volumes are OME-Zarr, TIFF, MRC, CZI or NumPy files of any size; methods are published networks.
     """

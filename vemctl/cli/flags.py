@@ -138,9 +138,9 @@ def _argument(name: str, word: str) -> inspect.Parameter:
     what = (
         "The new volume; its ending tells the format: .zarr, .tif, .mrc or .npy."
         if word == "output"
-        else f"The {word.replace('_', ' ')} volume: OME-Zarr, TIFF, MRC or NumPy."
+        else f"The {word.replace('_', ' ')} volume: OME-Zarr, TIFF, MRC, CZI or NumPy."
         if word != "input"
-        else "The volume to restore: OME-Zarr, TIFF, MRC or NumPy."
+        else "The volume to restore: OME-Zarr, TIFF, MRC, CZI or NumPy."
     )
     info = typer.Argument(metavar=word.upper(), help=what)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Path, info])

@@ -15,7 +15,7 @@ from vemctl.workflows.info import volume_facts
 
 def command(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A volume: OME-Zarr, TIFF, MRC or NumPy.")
+        Path, typer.Argument(metavar="FILE", help="A volume: OME-Zarr, TIFF, MRC, CZI or NumPy.")
     ],
     axes: Annotated[
         str | None,

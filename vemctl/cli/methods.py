@@ -34,7 +34,11 @@ def command(json: PlainJsonFlag = False) -> None:
 
 def _commands(method: Method) -> list[str]:
     """Return the commands that exist for a method."""
-    options = {"train": method.train_options, "finetune": method.finetune_options}
+    options = {
+        "train": method.train_options,
+        "finetune": method.finetune_options,
+        "prepare": method.prepare_options,
+    }
     return ["predict", *(name for name, kind in options.items() if kind is not None)]
 
 

@@ -73,7 +73,10 @@ def _continuation() -> str:
 
 @contextmanager
 def stop_by_signal(
-    listen: Listener, signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM)
+    listen: Listener,
+    signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+    *,
+    stopping: str = "stopping where the run can be resumed",
 ) -> Iterator[threading.Event]:
     """Return an event that signals set, such that a run ends where it can be resumed.
 
@@ -85,6 +88,8 @@ def stop_by_signal(
         Is told that the run is about to stop.
     signals : sequence of Signals
         Ctrl-C and SIGTERM by default.
+    stopping : str
+        What the listener is told.
     """
     stop = threading.Event()
     before = {number: signal.getsignal(number) for number in signals}
@@ -93,7 +98,7 @@ def stop_by_signal(
         for each in signals:
             signal.signal(each, before[each])
         stop.set()
-        listen(Noted(f"{signal.Signals(number).name}: stopping where the run can be resumed"))
+        listen(Noted(f"{signal.Signals(number).name}: {stopping}"))
 
     for number in signals:
         signal.signal(number, ask)

@@ -50,7 +50,7 @@ class Work:
     ----------
     plan : Plan
     volumes : sequence of Volume
-        One per input of the method.
+        One per input of the method and time point that it sees at once.
     caller : Caller
     store : Store
         Of the output; of its float32 draft where the output is stretched afterwards.
@@ -83,7 +83,11 @@ def restore(work: Work) -> None:
         `work.stop` was set; what the ledger notes is on disk.
     """
     plan = work.plan
-    todo = [(one, block) for one in plan.series for block in _missing_blocks(work, one)]
+    todo = [
+        (number, block)
+        for number, one in enumerate(plan.series)
+        for block in _missing_blocks(work, one)
+    ]
     total = sum(plan.grid.count_touching(block) for _, block in todo)
     began = time.monotonic()
     work.listen(StageStarted("restoring", total, "tiles"))
@@ -92,12 +96,14 @@ def restore(work: Work) -> None:
         ahead: Future[list[Array]] | None = None
         behind: Future[list[Entry]] | None = None
         try:
-            for i, (one, block) in enumerate(todo):
+            for i, (number, block) in enumerate(todo):
+                one = plan.series[number]
                 sources = (ahead or reader.submit(_read, work, one, block)).result()
                 ahead = None
                 if i + 1 < len(todo):
-                    ahead = reader.submit(_read, work, *todo[i + 1])
-                values = _fill(work, block, sources, window)
+                    following, next_block = todo[i + 1]
+                    ahead = reader.submit(_read, work, plan.series[following], next_block)
+                values = _fill(work, number, block, sources, window)
                 del sources
                 if behind:
                     work.ledger.commit(behind.result())
@@ -191,7 +197,7 @@ def _read(work: Work, one: Series, block: Region) -> list[Array]:
 
 
 def tile_jobs(
-    plan: Plan, block: Block | None, region: Region, sources: Sequence[Array]
+    plan: Plan, block: Block | None, region: Region, sources: Sequence[Array], series: int = 0
 ) -> Iterator[Job]:
     """Yield the tiles of `region` in global order, cut out of what was read for it.
 
@@ -204,20 +210,24 @@ def tile_jobs(
         Output voxels.
     sources : sequence of ndarray
         Per input, the voxels of ``plan.grid.source(region)``.
+    series : int
+        Which of the plan's it is.
     """
     read = plan.grid.source(region)
     whole = (slice(None), slice(None), slice(None))
     for index in plan.grid.touching(region):
-        place = plan.grid.place(index)
+        place = replace(plan.grid.place(index), series=series)
         tiles = tuple(cut_tile(s, read, place, plan.footprint.padding) for s in sources)
         yield index, place, block.wanted(index) if block else whole, tiles
 
 
-def _fill(work: Work, region: Region, sources: Sequence[Array], window: Window) -> Array:
+def _fill(
+    work: Work, series: int, region: Region, sources: Sequence[Array], window: Window
+) -> Array:
     plan = work.plan
     dtype = np.dtype(np.float32) if plan.output.stretch else plan.layout.dtype
     block = Block(region, plan.grid, plan.footprint, window, dtype, plan.output)
-    for pieces in work.caller.run(tile_jobs(plan, block, region, sources)):
+    for pieces in work.caller.run(tile_jobs(plan, block, region, sources, series)):
         for index, wanted, piece in pieces:
             block.add(index, wanted, piece)
         work.listen(StageAdvanced("restoring", len(pieces)))

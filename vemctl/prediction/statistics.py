@@ -42,7 +42,7 @@ def measure(
     stop: threading.Event,
     *,
     check_finite: bool,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Return statistics over all channels and time points that are restored.
 
     Parameters
@@ -51,7 +51,9 @@ def measure(
     series : sequence of Series
     names : sequence of str
         Out of ``min``, ``max``, ``mean``, ``std`` and ``percentile:P`` (0 to 100, linear
-        interpolation; exact for integers of up to 16 bits, else to 1/65536 of the range).
+        interpolation; exact for integers of up to 16 bits, else to 1/65536 of the range),
+        ``slices:min`` and ``slices:max``, those of each slice, and ``bound:min`` and
+        ``bound:max``, which of integers are the type's limits and need no reading.
     listen : Listener
     stop : threading.Event
         Set from outside to end the run.
@@ -60,8 +62,8 @@ def measure(
 
     Returns
     -------
-    dict of str to float
-        In the volume's units.
+    dict of str to float, or to list of float
+        In the volume's units; of slices a list, all of the first series first.
 
     Raises
     ------
@@ -71,8 +73,9 @@ def measure(
         `stop` was set.
     """
     floating = volume.header.dtype.kind == "f"
-    if not names and not (check_finite and floating):
-        return {}
+    limits = {} if floating else _limits(volume.header.dtype)
+    if not set(names) - set(limits) and not (check_finite and floating):
+        return {name: limits[name] for name in names}
     parts = slabs(volume)
     wants_percentile = any(name.startswith("percentile:") for name in names)
     passes = 2 if wants_percentile else 1
@@ -80,14 +83,31 @@ def measure(
     began = time.monotonic()
     listen(StageStarted(stage, passes * len(parts) * len(series), "slabs"))
 
+    num_slices = volume.header.shape[0]
+    slices: dict[str, Any] = {
+        "slices:min": np.full(len(series) * num_slices, math.inf),
+        "slices:max": np.full(len(series) * num_slices, -math.inf),
+    }
+
+    def note_slices(number: int, region: Region, read: npt.NDArray[Any]) -> None:
+        first = number * num_slices
+        where = slice(first + region[0].start, first + region[0].stop)
+        lows, highs = slices["slices:min"], slices["slices:max"]
+        lows[where] = np.minimum(lows[where], read.min(axis=(1, 2)))
+        highs[where] = np.maximum(highs[where], read.max(axis=(1, 2)))
+
+    wants_slices = any(name in slices for name in names)
+
     def values() -> Iterator[npt.NDArray[Any]]:
-        for one in series:
+        for number, one in enumerate(series):
             for region in parts:
                 if stop.is_set():
                     raise Interrupted(f"stopped while {stage}; nothing is written")
                 read = volume.read(region, channel=one.channel, timepoint=one.timepoint)
                 if check_finite and floating and not np.isfinite(read).all():
                     _refuse(volume, region, read)
+                if wants_slices:
+                    note_slices(number, region, read)
                 yield read
                 listen(StageAdvanced(stage))
 
@@ -102,7 +122,9 @@ def measure(
         if "std" in names:
             squares += float(np.square(centred, out=centred).sum())
     mean = total / count
-    known = {"min": low, "max": high, "mean": mean + (origin or 0.0)}
+    known: dict[str, Any] = {"min": low, "max": high, "mean": mean + (origin or 0.0)}
+    known |= {"bound:min": low, "bound:max": high} | limits
+    known |= {name: [float(v) for v in found] for name, found in slices.items()}
     known["std"] = math.sqrt(max(0.0, squares / count - mean**2))
     if wants_percentile:
         edges = _edges(low, high, exact=not floating)
@@ -115,6 +137,11 @@ def measure(
                 known[name] = min(max(value, low), high)
     listen(StageFinished(stage, time.monotonic() - began))
     return {name: known[name] for name in names}
+
+
+def _limits(dtype: np.dtype[Any]) -> dict[str, float]:
+    info = np.iinfo(dtype)
+    return {"bound:min": float(info.min), "bound:max": float(info.max)}
 
 
 def _edges(low: float, high: float, *, exact: bool) -> npt.NDArray[np.float64]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vemctl.errors import InputError, OptionError
-from vemctl.geometry import Triple
+from vemctl.geometry import ONE, Triple
 from vemctl.restoring import VolumeFacts
 from vemctl.sampling import TrainingData
 from vemctl.training.chunk_cache import SLAB_BYTES, boxes
@@ -52,11 +52,14 @@ class DataDescription:
         Volumes of their own to validate on.
     record : mapping
         Of every file by role: path, shape, dtype, axes and a digest of samples (JSON types).
+    wanted : TrainingData
+        What was asked for.
     """
 
     training: Part
     validation: Part | None
     record: Mapping[str, Any]
+    wanted: TrainingData
 
     @property
     def facts(self) -> Mapping[str, tuple[VolumeFacts, ...]]:
@@ -106,22 +109,22 @@ def open_data(
             "each, or none at all"
         )
     choice = {"axes": axes, "level": level, "channel": channel, "timepoint": timepoint}
-    training, record = _open_part(data.volumes, data.paired, choice)
+    training, record = _open_part(data.volumes, data, choice)
     if not missing:
-        validation, validated = _open_part(data.validation, data.paired, choice)
+        validation, validated = _open_part(data.validation, data, choice)
         return DataDescription(
-            training, validation, {"volumes": record, "validation_volumes": validated}
+            training, validation, {"volumes": record, "validation_volumes": validated}, data
         )
-    return DataDescription(training, None, {"volumes": record})
+    return DataDescription(training, None, {"volumes": record}, data)
 
 
 def _open_part(
     volumes: Mapping[str, tuple[Path, ...]],
-    paired: Sequence[Sequence[str]],
+    data: TrainingData,
     choice: Mapping[str, Any],
 ) -> tuple[Part, dict[str, list[dict[str, Any]]]]:
     partner: dict[str, str] = {}
-    for first, *others in paired:
+    for first, *others in data.paired:
         for role in others:
             there, expected = len(volumes.get(role, ())), len(volumes.get(first, ()))
             if there != expected:
@@ -142,7 +145,7 @@ def _open_part(
             try:
                 header = volume.header
                 if role in partner:
-                    _check_pair(role, header, partner[role], headers[partner[role]][number])
+                    _check_pair(role, header, partner[role], headers[partner[role]][number], data)
                 headers[role].append(header)
                 series = _series(header, choice)
                 _check_varied(volume, series)
@@ -152,7 +155,10 @@ def _open_part(
             for c, t in series:
                 stop = header.shape[0]
                 source = VolumeSource(path, choice["axes"], choice["level"], c, t, 0, stop)
-                found.append((source, replace(part_facts(header, 0, stop), file_index=number)))
+                facts_of_it = replace(
+                    part_facts(header, 0, stop), file_index=number, channel=c, timepoint=t
+                )
+                found.append((source, facts_of_it))
         sources[role] = tuple(source for source, _ in found)
         facts[role] = tuple(each for _, each in found)
     in_order = Part({r: sources[r] for r in volumes}, {r: facts[r] for r in volumes})
@@ -175,16 +181,32 @@ def _series(header: Header, choice: Mapping[str, Any]) -> list[tuple[int, int]]:
     return [(channel, timepoint) for timepoint, channel in itertools.product(*chosen)]
 
 
-def _check_pair(role: str, header: Header, first_role: str, first: Header) -> None:
+def _check_pair(
+    role: str, header: Header, first_role: str, first: Header, data: TrainingData
+) -> None:
+    scales = (data.scale.get(each, ONE) for each in (role, first_role))
+    factors = [ours / theirs for ours, theirs in zip(*scales, strict=True)]
+    expected = [n * factor for n, factor in zip(first.shape, factors, strict=True)]
+    if any(factor != 1 for factor in factors) and list(header.shape) != expected:
+        raise InputError(
+            f"{header.path}: {role} has {show_triple(header.shape)} voxels (z, y, x), and "
+            f"{first.path} of {first_role} {show_triple(first.shape)}: expected "
+            f"{' x '.join(map(str, expected))}, for a scale of {' x '.join(map(str, factors))}; "
+            "crop or resample one of them"
+        )
     for what, ours, theirs in (
-        ("shape", show_triple(header.shape), show_triple(first.shape)),
+        ("shape", list(header.shape), expected),
         ("channels", header.num_channels or 1, first.num_channels or 1),
         ("time points", header.num_timepoints or 1, first.num_timepoints or 1),
     ):
         if ours != theirs:
+            shown = [
+                show_triple(e.shape) if what == "shape" else n
+                for e, n in ((first, theirs), (header, ours))
+            ]
             raise InputError(
-                f"{first_role} and {role} of different {what}: {first.path} has {theirs}, "
-                f"{header.path} has {ours}: register or crop them"
+                f"{first_role} and {role} of different {what}: {first.path} has {shown[0]}, "
+                f"{header.path} has {shown[1]}: register or crop them"
             )
 
 

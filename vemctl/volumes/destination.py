@@ -169,6 +169,7 @@ class Destination:
         progress: Progress,
         *,
         memory_bytes: int | None = None,
+        pyramid: bool = True,
     ) -> None:
         """Make the output from the filled store, put it in its place and tidy up.
 
@@ -182,6 +183,8 @@ class Destination:
             Called with the name of the phase, parts done, parts in all.
         memory_bytes : int, optional
             What writing one file may take; a plane and a chunk of each format must fit.
+        pyramid : bool
+            Whether an OME-Zarr gets lower levels.
 
         Raises
         ------
@@ -196,7 +199,7 @@ class Destination:
             with output_errors(self.path):
                 remove_temporaries(self.partial)
             if output_kind(self.path) == "zarr":
-                self._finish_zarr(provenance, progress)
+                self._finish_zarr(provenance, progress, pyramid=pyramid)
             else:
                 self._finish_file(provenance, progress, memory_bytes)
             self._store = None
@@ -218,9 +221,11 @@ class Destination:
         if self.partial.exists():
             _remove(self.partial)
 
-    def _finish_zarr(self, provenance: Mapping[str, Any], progress: Progress) -> None:
+    def _finish_zarr(
+        self, provenance: Mapping[str, Any], progress: Progress, *, pyramid: bool
+    ) -> None:
         store = self.store
-        factors = build_pyramid(store, progress)
+        factors = build_pyramid(store, progress) if pyramid else [(1, 1, 1)]
         finish_metadata(store, factors, _image_name(self.path), {PROVENANCE: dict(provenance)})
         aside = self.partial / "replaced"
         with output_errors(self.path):

@@ -81,6 +81,37 @@ def crop(volume: Volume, region: Region) -> Volume:
     return View(replace(header, shape=(z, y, x), translation=translation), volume, origin=origin)
 
 
+class InTime:
+    """Another volume, read at a time point so many before or after the one that is asked for.
+
+    Parameters
+    ----------
+    volume : Volume
+    offset : int
+        Time points; beyond the ends the first or the last is read.
+    """
+
+    def __init__(self, volume: Volume, offset: int) -> None:
+        self.header = volume.header
+        self._volume = volume
+        self._offset = offset
+
+    def read(self, region: Region, *, channel: int = 0, timepoint: int = 0) -> Array:
+        """Read a region: see `Volume.read`."""
+        last = (self.header.num_timepoints or 1) - 1
+        shifted = min(max(timepoint + self._offset, 0), last)
+        return self._volume.read(region, channel=channel, timepoint=shifted)
+
+    def close(self) -> None:
+        """Release the files of the volume."""
+        self._volume.close()
+
+
+def in_time(volume: Volume, offset: int) -> Volume:
+    """See a volume so many time points before or after."""
+    return InTime(volume, offset) if offset else volume
+
+
 def replace_nonfinite(volume: Volume) -> Volume:
     """See NaN as 0 and infinity as the largest number of the dtype; integers stay as they are.
 

@@ -31,9 +31,10 @@ from vemctl.volumes.fingerprint import fingerprint
 from vemctl.volumes.provenance import read_provenance
 from vemctl.workflows.config import request_to_json
 from vemctl.workflows.exclusive import exclusive
+from vemctl.workflows.layout import refuse_unused
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.phases import Phases
-from vemctl.workflows.preparation import Prepared, identity, prepare, refuse_unused
+from vemctl.workflows.preparation import Prepared, identity, prepare
 from vemctl.workflows.provenance import made_by, provenance, recordable
 from vemctl.workflows.sources import Sources, open_sources
 from vemctl.workflows.weights import resolve_for
@@ -72,7 +73,7 @@ def plan_prediction(request: PredictRequest, listen: Listener = ignore) -> dict[
         _check_place(request, 0)
         prepared = prepare(request, method, sources, listen, threading.Event())
         plan = prepared.plan
-        per_tile = _time_tiles(request, prepared, sources)
+        per_tile = _time_tiles(request, prepared)
         return {
             "method": method.name,
             "inputs": [str(path) for path in request.inputs],
@@ -196,7 +197,7 @@ def _known(request: PredictRequest) -> dict[str, Any] | None:
     return identity if isinstance(identity, dict) else None
 
 
-def _time_tiles(request: PredictRequest, prepared: Prepared, sources: Sources) -> float:
+def _time_tiles(request: PredictRequest, prepared: Prepared) -> float:
     plan = prepared.plan
     block = next(plan.blocks())
     one = plan.series[0]
@@ -204,7 +205,7 @@ def _time_tiles(request: PredictRequest, prepared: Prepared, sources: Sources) -
     region = plan.grid.contribution(index)
     read = [
         volume.read(plan.grid.source(region), channel=one.channel, timepoint=one.timepoint)
-        for volume in sources.volumes
+        for volume in prepared.sources.seen
     ]
     jobs = list(itertools.islice(engine.tile_jobs(plan, None, region, read), 1)) * TIMED_TILES
     return seconds_per_tile(
@@ -238,7 +239,7 @@ def _run(
         prepared.restorer, prepared.device, request.compute.precision, plan.batch, listen
     )
     work = engine.Work(
-        plan, sources.volumes, caller, draft or destination.store, ledger, listen, stop
+        plan, prepared.sources.seen, caller, draft or destination.store, ledger, listen, stop
     )
     try:
         if resumed:

@@ -7,31 +7,25 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from vemctl.errors import OptionError
 from vemctl.events import Listener, Noted
 from vemctl.nn import device as devices
-from vemctl.plugin import Method, Output, Request, Restorer, Tiling, Triple, VolumeFacts
+from vemctl.plugin import Method, Request, Restorer, Tiling, VolumeFacts
 from vemctl.prediction.plan import Plan, make_plan
 from vemctl.prediction.statistics import measure
-from vemctl.tiles.grid import TileGrid, tile_grid
-from vemctl.volumes.checks import output_kind
-from vemctl.volumes.chunks import default_chunks
+from vemctl.tiles.grid import tile_grid
 from vemctl.volumes.fingerprint import fingerprint
-from vemctl.volumes.volume import Layout, VoxelSize
 from vemctl.weights import Resolved
-from vemctl.workflows.options import OutputOptions, PredictRequest
-from vemctl.workflows.sources import Sources
+from vemctl.workflows.layout import make_layout
+from vemctl.workflows.options import PredictRequest
+from vemctl.workflows.sources import Sources, seen_through
 from vemctl.workflows.weights import resolve_for
 
 MOST_MEMORY = 4 * 2**30
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
          "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}  # fmt: skip
-DTYPES = ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,8 @@ class Prepared:
     device : str
         A torch device.
     weights : Resolved, optional
+    sources : Sources
+        What is read: the inputs, where the method sees several time points at once.
     statistics : list of dict
         Per input, what was measured.
     """
@@ -53,7 +49,8 @@ class Prepared:
     restorer: Restorer
     device: str
     weights: Resolved | None
-    statistics: list[dict[str, float]]
+    sources: Sources
+    statistics: list[dict[str, Any]]
 
 
 def prepare(
@@ -102,8 +99,25 @@ def prepare(
         if volume.header.dtype.kind in "iu" and volume.header.dtype.itemsize > 2:
             text = f"{volume.header.path}: {volume.header.dtype.name} is restored in float32, which"
             listen(Noted(f"{text} rounds integers above 16777216", "warning"))
+    window = method.time_window(
+        request.method_options,
+        weights=weights.path if weights else None,
+        as_original=as_original,
+        num_timepoints=sources.header.num_timepoints or 1,
+    )
+    everything, sources = sources, seen_through(sources, window)
     facts = [
-        VolumeFacts(v.header.shape, v.header.dtype.name, v.header.voxel_size, measured)
+        VolumeFacts(
+            v.header.shape,
+            v.header.dtype.name,
+            v.header.voxel_size,
+            {name: value for name, value in measured.items() if not isinstance(value, list)},
+            {
+                name: _of_series(value, everything, sources)
+                for name, value in measured.items()
+                if isinstance(value, list)
+            },
+        )
         for v, measured in zip(sources.volumes, statistics, strict=True)
     ]
     tiling = Tiling(request.tiling.tile, request.tiling.overlap, request.tiling.blend)
@@ -116,18 +130,20 @@ def prepare(
             request.compute.precision,
             as_original,
             tiling,
+            request.tiling.batch or 1,
+            window,
             lambda text: listen(Noted(text, "warning")),
         ),
     )
     grid = tile_grid(sources.header.shape, restorer.footprint)
     layout = make_layout(request.writing, sources, grid, restorer.footprint.scale, restorer.output)
-    batch = request.tiling.batch or 1
+    batch = (request.tiling.batch or 1) if restorer.footprint.batched else 1
     plan = make_plan(
         grid=grid,
         footprint=restorer.footprint,
         output=restorer.output,
         layout=layout,
-        headers=tuple(volume.header for volume in sources.volumes),
+        headers=tuple(volume.header for volume in sources.seen),
         series=sources.series,
         batch=batch,
         budget=memory_budget(request.compute.memory),
@@ -135,127 +151,25 @@ def prepare(
         network_bytes=restorer.memory(grid.tile_shape, batch),
         block=request.compute.block,
     )
-    return Prepared(plan, restorer, device, weights, statistics)
+    return Prepared(plan, restorer, device, weights, sources, statistics)
+
+
+def _of_series(values: list[float], everything: Sources, kept: Sources) -> list[float]:
+    """Return what was measured by slice of the series that get a result."""
+    num_slices = kept.header.shape[0]
+    numbers = {(one.timepoint, one.channel): n for n, one in enumerate(everything.series)}
+    starts = [numbers[one.timepoint, one.channel] * num_slices for one in kept.series]
+    return [value for start in starts for value in values[start : start + num_slices]]
 
 
 def _measured_before(
     known: dict[str, Any] | None, names: Sequence[str], count: int
-) -> list[dict[str, float]] | None:
+) -> list[dict[str, Any]] | None:
     """Return the statistics of the run that is being resumed, if they are those asked for."""
     found = (known or {}).get("statistics")
     if not isinstance(found, list) or len(found) != count:
         return None
     return found if all(set(each) == set(names) for each in found) else None
-
-
-def make_layout(
-    options: OutputOptions, sources: Sources, grid: TileGrid, scale: Any, output: Output
-) -> Layout:
-    """Return what the output volume will be: the input's axes, voxel size divided by the scale."""
-    header = sources.header
-    dtype = np.dtype(
-        choose_dtype(options.dtype, output.dtype, header.dtype, any_type=output.unit_range)
-    )
-    chunk, shard = default_chunks(grid.output_shape, dtype)
-    for flag, wish in (("chunk", options.chunk_shape), ("shard", options.shard_shape)):
-        if wish and min(wish) < 1:
-            raise OptionError(f"--{flag}-shape {_text(wish)}: expected at least 1 voxel per axis")
-    if options.chunk_shape or options.shard_shape:
-        chunk = options.chunk_shape or chunk
-        shard = options.shard_shape or whole_chunks(shard, chunk)
-        if any(s % c for s, c in zip(shard, chunk, strict=True)):
-            raise OptionError(
-                f"--shard-shape {_text(shard)}: expected a multiple of the chunk {_text(chunk)} "
-                f"along every axis; change it or --chunk-shape"
-            )
-    if options.ome_zarr == "0.4":
-        if options.shard_shape:
-            raise OptionError("--shard-shape: OME-Zarr 0.4 has no shards; leave it out")
-        shard = chunk
-    voxel_size = translation = None
-    if header.voxel_size:
-        factors = [float(factor) for factor in scale]
-        sizes = [size / f for size, f in zip(header.voxel_size, factors, strict=True)]
-        voxel_size = (sizes[0], sizes[1], sizes[2])
-        translation = _translation(sources, grid, header.voxel_size, voxel_size)
-    return Layout(
-        axes=sources.axes,
-        shape=grid.output_shape,
-        num_channels=len({s.output_channel for s in sources.series})
-        if "c" in sources.axes
-        else None,
-        num_timepoints=len({s.output_timepoint for s in sources.series})
-        if "t" in sources.axes
-        else None,
-        dtype=dtype,
-        voxel_size=voxel_size,
-        translation=translation,
-        chunk_shape=chunk,
-        shard_shape=shard,
-        ome_zarr=options.ome_zarr,
-    )
-
-
-def _translation(
-    sources: Sources, grid: TileGrid, old: VoxelSize, new: VoxelSize
-) -> VoxelSize | None:
-    """Return the centre of the first output voxel in the input's coordinates, in nanometres.
-
-    The edge, not the centre, of the first produced voxel stays where it was.
-    """
-    start = sources.header.translation or (0.0, 0.0, 0.0)
-    z, y, x = (
-        offset + (axis.lost - 0.5) * before + 0.5 * after
-        for offset, axis, before, after in zip(start, grid.axes, old, new, strict=True)
-    )
-    return (z, y, x) if any((z, y, x)) else None
-
-
-def refuse_unused(output: Path, options: OutputOptions) -> None:
-    """Refuse options that say nothing about the format of `output`.
-
-    Raises
-    ------
-    OptionError
-        An option of TIFF for another format, or one of OME-Zarr.
-    """
-    kind, usual = output_kind(output), OutputOptions()
-    for name, asked, default, wanted, suffix in (
-        ("tiff-format", options.tiff_format, usual.tiff_format, "tiff", ".tif"),
-        ("ome-zarr", options.ome_zarr, usual.ome_zarr, "zarr", ".zarr"),
-    ):
-        if asked != default and kind != wanted:
-            raise OptionError(
-                f"--{name} {asked}: {output} is no such file; leave it out, or name the output "
-                f"{suffix}"
-            )
-
-
-def choose_dtype(
-    asked: str | None, method: str | None, stored: np.dtype[Any], *, any_type: bool = False
-) -> str:
-    """Return the name of the output's type: as asked, as the method says, or the input's.
-
-    Raises
-    ------
-    OptionError
-        No such type, or one that would lose the input's values, which keep their units.
-    """
-    if asked is None:
-        return method or stored.name
-    if asked not in DTYPES:
-        raise OptionError(f"--dtype {asked}: expected one of {', '.join(DTYPES)}")
-    if method is not None and asked != method:
-        raise OptionError(
-            f"--dtype {asked}: with these options the result is {method}; leave it out"
-        )
-    wanted = np.dtype(asked)
-    if not any_type and wanted.kind != "f" and not np.can_cast(stored, wanted):
-        raise OptionError(
-            f"--dtype {asked}: values keep the units of the input, which is {stored.name}, and "
-            f"would be cut off; expected a type that holds them, such as float32"
-        )
-    return asked
 
 
 def memory_budget(text: str | None) -> int:
@@ -302,13 +216,3 @@ def identity(
             "shard_shape": list(layout.shard_shape),
         },
     }
-
-
-def whole_chunks(shard: Triple, chunk: Triple) -> Triple:
-    """Return `shard` rounded up to whole chunks."""
-    z, y, x = (-(-s // c) * c for s, c in zip(shard, chunk, strict=True))
-    return z, y, x
-
-
-def _text(triple: Triple) -> str:
-    return ",".join(map(str, triple))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vemctl.errors import InputError, OptionError
+from vemctl.plugin import TimeWindow
 from vemctl.prediction.plan import Series
 from vemctl.volumes.fingerprint import fingerprint  # noqa: F401 - known here too
 from vemctl.volumes.open import open_volume
-from vemctl.volumes.view import crop, replace_nonfinite
+from vemctl.volumes.view import crop, in_time, replace_nonfinite
 from vemctl.volumes.volume import Header, Region, Volume
 from vemctl.workflows.options import InputOptions
 
@@ -29,11 +30,14 @@ class Sources:
         What is restored, each as a volume of its own.
     axes : str
         Of the output: the input's, less those of which one position was chosen.
+    seen : tuple of Volume
+        What a network call reads of: the volumes, each once per time point that is seen at once.
     """
 
     volumes: tuple[Volume, ...]
     series: tuple[Series, ...]
     axes: str
+    seen: tuple[Volume, ...]
 
     @property
     def header(self) -> Header:
@@ -85,7 +89,41 @@ def open_sources(
             if asked != "all"
         }
         axes = "".join(axis for axis in "tczyx" if axis in first.axes and axis not in dropped)
-        yield Sources(tuple(volumes), series, axes)
+        yield Sources(tuple(volumes), series, axes, tuple(volumes))
+
+
+def seen_through(sources: Sources, window: TimeWindow) -> Sources:
+    """Return the inputs as a method sees them that takes several time points at once.
+
+    Parameters
+    ----------
+    sources : Sources
+    window : TimeWindow
+        Its neighbours are those among the time points of the input, chosen or not.
+
+    Raises
+    ------
+    InputError
+        Every time point lacks a neighbour.
+    """
+    if window == TimeWindow():
+        return sources
+    count = sources.header.num_timepoints or 1
+    series = sources.series
+    if window.lost:
+        whole = [one for one in series if window.before <= one.timepoint < count - window.after]
+        if not whole:
+            cure = "give a longer one"
+            if count > window.before + window.after:
+                cure = f"choose --timepoint {window.before} to {count - window.after - 1}, or all"
+            raise InputError(
+                f"{sources.header.path}: has {count} time points, the method loses {window.before} "
+                f"at the beginning and {window.after} at the end, and nothing is left; {cure}"
+            )
+        first = min(one.output_timepoint for one in whole)
+        series = tuple(replace(one, output_timepoint=one.output_timepoint - first) for one in whole)
+    seen = tuple(in_time(volume, offset) for volume in sources.volumes for offset in window.offsets)
+    return replace(sources, series=series, seen=seen)
 
 
 def parse_roi(text: str, header: Header) -> Region:

@@ -18,11 +18,12 @@ from vemctl.learning import Batch, Trainer, TrainingRequest
 from vemctl.method import Method
 from vemctl.nn import device as devices
 from vemctl.nn.gradients import GradientSteps
-from vemctl.sampling import Patches
+from vemctl.sampling import Patches, Sample, Sampler
 from vemctl.training import loader, patches
 from vemctl.training.schedule import Schedule
 from vemctl.training.world import World
 from vemctl.weights import Resolved
+from vemctl.workflows.peek import peek
 from vemctl.workflows.train_options import TrainRequest
 from vemctl.workflows.train_statistics import with_statistics
 from vemctl.workflows.weights import resolve_for
@@ -34,6 +35,8 @@ WORKERS_ON_GPU = 4
 MOST_STEPS_UNSEEN = 1000
 """Between validations and between checkpoints by default, however long an epoch is."""
 MINUTE = 60.0
+LOOK = 0x100C
+"""In the seeds of samples that are looked at before the training."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,9 @@ def session(
             validation=description.validation.facts if description.validation else {},
             seed=request.compute.seed,
             warn=lambda text: listen(Noted(text, "warning")),
+            look=lambda sampler, count: _look(request, description, sampler, count),
+            peek=peek,
+            volumes=request.volumes,
         ),
     )
     loader.check_batch(trainer.batch, world.size, request.schedule.accumulate)
@@ -142,6 +148,22 @@ def session(
         schedule = make_schedule(request, trainer)
         drawn = stack.enter_context(_decoded(request, training, own, listen, stop))
         yield Session(trainer, gradients, description, drawn, validation, schedule, own, weights)
+
+
+def _look(
+    request: TrainRequest, description: patches.DataDescription, sampler: Sampler, count: int
+) -> Iterator[Sample]:
+    """Yield training samples, drawn from what is trained on."""
+    import numpy as np
+
+    training, validation = patches.split(description, sampler, request.data.validation_fraction)
+    with contextlib.ExitStack() as stack:
+        for each in (training, validation):
+            if each is not None:
+                stack.callback(each.close)
+        for number in range(count):
+            rng = np.random.default_rng([request.compute.seed, number, LOOK])
+            yield sampler.draw(training, rng, number)
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,8 @@ def with_statistics(
     data: DataDescription,
     listen: Listener,
     stop: threading.Event,
+    *,
+    preparing: bool = False,
 ) -> DataDescription:
     """Return the data with the statistics that the method wants in the facts of its volumes.
 
@@ -34,6 +37,8 @@ def with_statistics(
     data : DataDescription
     listen : Listener
     stop : threading.Event
+    preparing : bool
+        Whether the data are for `vemctl prepare` rather than for a training.
 
     Raises
     ------
@@ -41,14 +46,17 @@ def with_statistics(
         `stop` was set.
     """
 
+    def wanted(role: str, index: int, *, validation: bool) -> Sequence[str]:
+        if preparing:
+            return method.preparation_statistics(options, role, index)
+        return method.training_statistics(options, role, index, validation=validation)
+
     def measured(part: Part, *, validation: bool) -> Part:
         facts = {
             role: _measured(
                 role_facts,
                 part.sources[role],
-                lambda index, role=role: method.training_statistics(
-                    options, role, index, validation=validation
-                ),
+                lambda index, role=role: wanted(role, index, validation=validation),
                 listen,
                 stop,
             )
@@ -71,7 +79,7 @@ def _measured(
     listen: Listener,
     stop: threading.Event,
 ) -> tuple[VolumeFacts, ...]:
-    statistics: dict[int, dict[str, float]] = {}
+    statistics: dict[int, dict[str, Any]] = {}
     for index in dict.fromkeys(each.file_index for each in facts):
         names = wanted(index)
         if not names:
@@ -81,4 +89,18 @@ def _measured(
         series = [Series(s.timepoint, s.channel, 0, 0) for s in mine]
         with contextlib.closing(open_volume(path, axes=axes, level=level)) as volume:
             statistics[index] = measure(volume, series, names, listen, stop, check_finite=True)
-    return tuple(replace(each, statistics=statistics.get(each.file_index, {})) for each in facts)
+    numbers: Counter[int] = Counter()
+    informed = []
+    for each in facts:
+        found = statistics.get(each.file_index, {})
+        start = numbers[each.file_index] * each.shape[0]
+        numbers[each.file_index] += 1
+        own = slice(start, start + each.shape[0])
+        informed.append(
+            replace(
+                each,
+                statistics={k: v for k, v in found.items() if not isinstance(v, list)},
+                slices={k: v[own] for k, v in found.items() if isinstance(v, list)},
+            )
+        )
+    return tuple(informed)

@@ -176,7 +176,7 @@ def test_the_last_slices_are_kept_from_training(slices, patch, validation_patch,
     source = VolumeSource(Path("v.zarr"), None, 0, 0, 0, 0, slices)
     facts = data_module.VolumeFacts((slices, 9, 9), "uint8")
     part = data_module.Part({"noisy": (source,)}, {"noisy": (facts,)})
-    description = data_module.DataDescription(part, None, {})
+    description = data_module.DataDescription(part, None, {}, TrainingData({}))
     sampler = PlainSampler((patch, 1, 1), (validation_patch, 1, 1))
     kept = max(-(-round(fraction * 100) * slices // 100), validation_patch) if fraction else 0
     if slices - kept < patch:

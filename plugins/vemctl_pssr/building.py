@@ -1,0 +1,206 @@
+"""From options and data to a trainer: network, normalisation, samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from vemctl.errors import InputError, OptionError
+from vemctl.plugin import Sampler, TrainingRequest, VolumeFacts
+from vemctl_pssr.architecture import SCALE, Architecture, standard
+from vemctl_pssr.checkpoints import Checkpoint, Normalisation, forget, read_checkpoint
+from vemctl_pssr.data import HR, LR, PreparedSet, prepared_set, training_data
+from vemctl_pssr.making_poor import PoorMaker
+from vemctl_pssr.network import build as build_network
+from vemctl_pssr.ranges import RangeRule, rule_of_training
+from vemctl_pssr.samples import Frames, MadeSampler, PairSampler
+from vemctl_pssr.selecting import Selection
+from vemctl_pssr.train_options import TrainOptions
+from vemctl_pssr.trainer import BATCH, Learned, PssrTrainer
+
+EPOCH_STEPS = 500
+LOOKED_AT = 64
+"""Samples of which mean and standard deviation are those of the training."""
+ENCODER = "wnresnet34"
+DENSE_FILTERS, DENSE_BLOCKS = 32, 32
+
+
+def make_trainer(options: TrainOptions, request: TrainingRequest) -> PssrTrainer:
+    """Make or load the network, and settle what it is shown.
+
+    Parameters
+    ----------
+    options : TrainOptions
+    request : TrainingRequest
+
+    Raises
+    ------
+    WeightsError
+        The weights to start from are of another method.
+    OptionError
+        An option does not fit the network or the data.
+    """
+    prepared = prepared_set(request.volumes)
+    found = read_checkpoint(request.weights) if request.weights else None
+    architecture = _architecture(options, prepared, found)
+    _check(options, architecture, request)
+    frames = Frames(architecture.frames, in_time=_in_time(options, architecture, request))
+    sampler, facts = _sampler(options, prepared, frames, request)
+    normalisation = _normalisation(sampler, found, request)
+    if found is None:
+        network = build_network(architecture, detach_skips=options.detach_skips)
+    else:
+        network = found.network(detach_skips=options.detach_skips)
+    forget()
+    learned = Learned(network.to(request.device), architecture, normalisation, facts)
+    batch = request.batch or BATCH
+    steps = options.epoch_steps or (
+        EPOCH_STEPS if prepared is None else max(1, prepared.counts[0] // batch)
+    )
+    if request.steps is None:
+        request.warn(
+            "neither --steps nor --epochs: the cycle of the learning rate is that of "
+            f"{PssrTrainer.num_epochs} epochs; where the training ends before, its rate is high"
+        )
+    return PssrTrainer(learned, sampler, steps, options, request)
+
+
+def _architecture(
+    options: TrainOptions, prepared: PreparedSet | None, found: Checkpoint | None
+) -> Architecture:
+    """Return the network that is asked for, or that of the weights."""
+    frames = prepared.frames if prepared else options.frames
+    if found is None:
+        name = options.encoder or ENCODER
+        if name == "rrdb":
+            return standard(
+                name,
+                frames,
+                filters=options.width or DENSE_FILTERS,
+                blocks=options.blocks or DENSE_BLOCKS,
+                growth=options.width or DENSE_FILTERS,
+            )
+        if options.blocks is not None:
+            raise OptionError(f"--blocks: {name} has as many as its name says; leave it out")
+        more: dict[str, Any] = {} if options.width is None else {"width": options.width}
+        return standard(
+            name, frames, **more, wrapped=True, attention=options.attention, bottle=options.bottle
+        )
+    usual = TrainOptions()
+    given = [
+        f"--{name}"
+        for name in ("encoder", "width", "blocks", "attention", "bottle")
+        if getattr(options, name) != getattr(usual, name)
+    ]
+    if given:
+        raise OptionError(
+            f"{', '.join(given)}: the network is that of the weights, "
+            f"{found.architecture.name}; leave it out"
+        )
+    if frames not in {1, found.architecture.frames}:
+        raise OptionError(
+            f"--frames {frames}: the weights take {found.architecture.frames}; leave it out"
+        )
+    if prepared and frames != found.architecture.frames:
+        raise OptionError(
+            f"{prepared.folder}: prepared with {frames} frames, the weights take "
+            f"{found.architecture.frames}; prepare another set"
+        )
+    return found.architecture
+
+
+def _check(options: TrainOptions, architecture: Architecture, request: TrainingRequest) -> None:
+    single = architecture.encoder == "wnresnet" and request.batch == 1
+    if single:
+        raise OptionError(
+            "--batch 1: this network normalises one pixel per sample over the batch; expected at "
+            "least 2 samples on each device"
+        )
+    if options.freeze and architecture.encoder == "rrdb":
+        raise OptionError("--freeze: rrdb has no encoder; leave it out")
+
+
+def _in_time(options: TrainOptions, architecture: Architecture, request: TrainingRequest) -> bool:
+    if architecture.frames == 1:
+        return False
+    facts = request.data[LR if LR in request.data else HR]
+    several = any(each.timepoint for each in facts)
+    if options.frames_axis == "t" and not several:
+        raise InputError("--frames-axis t: the images have one time point; expected several")
+    return options.frames_axis == "t" or (options.frames_axis is None and several)
+
+
+def _sampler(
+    options: TrainOptions,
+    prepared: PreparedSet | None,
+    frames: Frames,
+    request: TrainingRequest,
+) -> tuple[Sampler, dict[str, Any]]:
+    """Return what draws samples, and what is told of them beside the weights."""
+    edge = options.patch[1]
+    common = (edge, frames, options.augment, options.max_zoom)
+    if LR in request.data:
+        text = "dtype" if prepared else options.lr_range or options.hr_range
+        texts = {LR: text, HR: "dtype" if prepared else options.hr_range}
+        rules = {role: rule_of_training(each, f"--{role}-range") for role, each in texts.items()}
+        counts = {role: _files(request.data[role]) for role in (LR, HR)}
+        kept = {role: _files(request.validation.get(role, ())) or counts[role] for role in counts}
+        facts: dict[str, Any] = {
+            "range": texts[LR],
+            "voxel_size": _voxel_size(request.data[LR], 1),
+            "crappifier": prepared.crappifier if prepared else None,
+        }
+        return PairSampler(
+            *common,
+            {role: (rules[role],) * counts[role] for role in counts},
+            {role: (rules[role],) * kept[role] for role in kept},
+            prepared is not None,
+        ), facts
+    rule: RangeRule = rule_of_training(options.hr_range, "--hr-range")
+    poor = PoorMaker.of(
+        options,
+        request.peek,
+        training_data(options, request.volumes).volumes[HR],
+        request.warn,
+    )
+    selection = Selection() if options.select else None
+    count = _files(request.data[HR])
+    facts = {
+        "range": options.hr_range,
+        "voxel_size": _voxel_size(request.data[HR], SCALE),
+        "crappifier": poor.name,
+        "crappifier_parameters": poor.to_json(),
+    }
+    kept_count = _files(request.validation.get(HR, ())) or count
+    sampler = MadeSampler(*common, (rule,) * count, (rule,) * kept_count, poor, selection)
+    return sampler, facts
+
+
+def _normalisation(
+    sampler: Sampler, found: Checkpoint | None, request: TrainingRequest
+) -> Normalisation:
+    """Return the statistics of poor images: those of the weights, or of many samples."""
+    if found is not None and found.facts.get("normalisation"):
+        return found.normalisation()
+    images = [sample[LR] for sample in request.look(sampler, LOOKED_AT)]
+    values = np.stack(images)
+    mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64, ddof=1))
+    if not std > 0:
+        raise InputError(
+            f"every pixel of the poor images is {mean:g}: nothing can be learned from them; "
+            f"expected images, see --hr-range"
+        )
+    return Normalisation((mean,), (std,))
+
+
+def _files(facts: Sequence[VolumeFacts]) -> int:
+    return 1 + max((each.file_index for each in facts), default=-1)
+
+
+def _voxel_size(facts: Sequence[VolumeFacts], scale: int) -> list[float] | None:
+    """Return the voxel size (z, y, x) of poor images, in nanometres, if all have one."""
+    sizes = {each.voxel_size for each in facts}
+    size = sizes.pop() if len(sizes) == 1 else None
+    return None if size is None else [size[0], scale * size[1], scale * size[2]]

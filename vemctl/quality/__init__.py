@@ -1,0 +1,1 @@
+"""How good restored images are, measured against what they should be."""
