@@ -13,6 +13,7 @@ from vemctl_pssr.architecture import SCALE, Architecture, standard
 from vemctl_pssr.checkpoints import Checkpoint, Normalisation, forget, read_checkpoint
 from vemctl_pssr.data import HR, LR, PreparedSet, prepared_set, training_data
 from vemctl_pssr.making_poor import PoorMaker
+from vemctl_pssr.memory import LARGE, num_parameters
 from vemctl_pssr.network import build as build_network
 from vemctl_pssr.ranges import RangeRule, rule_of_training
 from vemctl_pssr.samples import Frames, MadeSampler, PairSampler
@@ -54,6 +55,12 @@ def make_trainer(options: TrainOptions, request: TrainingRequest) -> PssrTrainer
     else:
         network = found.network(detach_skips=options.detach_skips)
     forget()
+    parameters = num_parameters(architecture)
+    if parameters > LARGE:
+        request.warn(
+            f"{architecture.name} has {parameters / 1e6:.0f} million parameters; expect it to be "
+            f"slow, and see --dry-run for the memory that it takes"
+        )
     learned = Learned(network.to(request.device), architecture, normalisation, facts)
     batch = request.batch or BATCH
     steps = options.epoch_steps or (

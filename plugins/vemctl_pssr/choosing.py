@@ -10,6 +10,7 @@ from vemctl.errors import InputError, OptionError
 from vemctl.plugin import Output, Request, Restorer, TimeWindow, Triple
 from vemctl_pssr.architecture import SCALE
 from vemctl_pssr.checkpoints import Checkpoint, forget, read_checkpoint
+from vemctl_pssr.memory import LARGE, num_parameters
 from vemctl_pssr.method import PredictOptions
 from vemctl_pssr.published_tiling import SMALLEST, published_overlap
 from vemctl_pssr.ranges import RangeRule, parse_range, rule_as_trained
@@ -19,8 +20,6 @@ SIZE = 512
 EVEN_OVERLAP = 32
 """Input pixels; see the specification, 3.5."""
 SMALLEST_PLANE = 2
-LARGE = 300_000_000
-"""Parameters beyond which a network is slow and hungry enough to be told of."""
 OTHER_VOXELS = 0.15
 """From which relative difference a voxel size is another one."""
 Frames = Literal["t", "z"]
@@ -120,7 +119,9 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> R
         facts, "the input"
     )
     normalisation = found.normalisation(options.mean, options.std)
-    network = fused(found.network()).to(request.device)
+    # Quicker so, see docs/benchmarks.md; in float32 on CUDA the other way round.
+    last = request.device == "cpu" or request.precision != "fp32"
+    network = fused(found.network(), channels_last=last).to(request.device)
     _warn(found, geometry, request)
     notebook = request.as_original and found.from_notebook
     upscaler = Upscaler(network, found.architecture, normalisation, clamp=notebook)
@@ -251,7 +252,7 @@ def _refuse_ours(options: PredictOptions, request: Request) -> None:
 def _warn(found: Checkpoint, geometry: Geometry, request: Request) -> None:
     """Tell what is doubtful about weights, tile and voxel size."""
     (facts,) = request.inputs
-    parameters = sum(tensor.numel() for tensor in found.tensors.values())
+    parameters = num_parameters(found.architecture)
     if parameters > LARGE:
         request.warn(
             f"{found.path.name}: {found.architecture.name} has {parameters / 1e6:.0f} million "

@@ -15,6 +15,7 @@ from vemctl.plugin import Peek, Warn
 from vemctl_pssr.constants import constants_of, crappifier_of
 from vemctl_pssr.crappifiers import WHITE, Crappifier, Noise
 from vemctl_pssr.noise_estimate import estimate
+from vemctl_pssr.ranges import rule_of_training
 from vemctl_pssr.train_options import PoorOptions
 
 Floats = npt.NDArray[np.float32]
@@ -88,20 +89,25 @@ def _fitted(
     tell: Warn,
 ) -> Noise:
     """Return noise and blur of real poor images, the median of several."""
-    references = [image for path in good[:GOOD_LOOKED_AT] for image in _slices(peek(path))[:1]]
+    seen = [peek(path) for path in good[:GOOD_LOOKED_AT]]
+    # In the range in which noise will be added: where it follows brightness, it depends on that.
+    references = [image for each in seen for image in _slices(each, _ends(each, options))[:1]]
+    # Real ones may be in other units, and their contrast another one: only about as bright.
+    brightest = max((float(image.max()) for image in references), default=1.0) or 1.0
     found = [
         estimate(image, references, crappifier, noise)
         for path in options.emulate_noise
-        for image in _slices(peek(path))
+        for values in [peek(path)]
+        for image in _slices(values, (0.0, float(values.max()) / brightest))
     ]
     level, blur = (median(each) for each in zip(*found, strict=True))
-    unlike = median(each.misfit for each in found)
+    misfits = [each.misfit for each in found if each.misfit is not None]
     names = ", ".join(path.name for path in options.emulate_noise)
     tell(
         f"fitted to {names}: --noise-level {level:.4g} --blur {blur:.3g} (of {crappifier.name}); "
         f"give these to have the same without the fit"
     )
-    if unlike > UNLIKE:
+    if misfits and median(misfits) > UNLIKE:
         tell(
             f"{names} is unlike what {crappifier.name} makes of the good images at any noise and "
             f"blur: its noise or its structures are of another kind; look at samples of "
@@ -110,9 +116,24 @@ def _fitted(
     return replace(noise, **{constants_of(crappifier)["noise_level"]: level}, blur=blur)
 
 
-def _slices(values: npt.NDArray[Any]) -> list[Floats]:
+def _slices(values: npt.NDArray[Any], ends: tuple[float, float]) -> list[Floats]:
     """Return some slices of a volume in [0, 1]."""
-    top = float(np.iinfo(values.dtype).max) if values.dtype.kind != "f" else float(values.max())
+    low, high = ends
+    span = (high - low) or 1.0
     count = min(SLICES_LOOKED_AT, len(values))
     chosen = [(2 * i + 1) * len(values) // (2 * count) for i in range(count)]
-    return [(values[z] / (top or 1.0)).astype(np.float32) for z in chosen]
+    return [((values[z] - low) / span).astype(np.float32).clip(0, 1) for z in chosen]
+
+
+def _ends(values: npt.NDArray[Any], options: PoorOptions) -> tuple[float, float]:
+    """Return what becomes 0 and 1 of a good image, as far as what was read of it tells."""
+    text = getattr(options, "hr_range", None)
+    rule = rule_of_training(text or ("dtype" if values.dtype == np.uint8 else "max"), "--hr-range")
+    if rule.kind == "values":
+        return rule.ends
+    if rule.kind == "percentiles":
+        low, high = np.percentile(values, rule.ends)
+        return float(low), float(high)
+    if rule.kind == "max":
+        return 0.0, float(values.max())
+    return 0.0, 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)

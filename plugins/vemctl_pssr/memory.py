@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from vemctl_pssr.structure import SCALE, Architecture, UpBlock
 
 FLOAT = 4
+LARGE = 300_000_000
+"""Parameters beyond which a network is slow and hungry enough to be told of."""
 CALL_BYTES, STEP_BYTES = 64 * 2**20, 128 * 2**20
 """Of convolutions, whatever the tile."""
 CALL_WORKSPACE = 1.45

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -16,6 +17,7 @@ from vemctl_pssr.architecture import SCALE
 from vemctl_pssr.enlarging import enlarge, sources
 from vemctl_pssr.memory import call_bytes
 from vemctl_pssr.published_tiling import (
+    Part,
     TileAxis,
     blur_seams,
     macro_core,
@@ -25,12 +27,16 @@ from vemctl_pssr.published_tiling import (
 from vemctl_pssr.ranges import Ranges, scaled, unscaled
 from vemctl_pssr.upscaling import Upscaler
 
-MACRO_PIXELS = 4096
+MACRO_PIXELS = 2048
 """Edge of what is made in one call under the published tiling, about, in enlarged pixels."""
+KEPT_BYTES = 256 * 2**20
+"""Of tiles that are kept for the next calls, whose parts of the plane they reach into."""
 MARGIN = 1
 """Input pixels beside a tile that enlarging it may look at."""
 SCALES = (Fraction(1), Fraction(SCALE), Fraction(SCALE))
 FLOAT = 4
+Floats = npt.NDArray[np.float32]
+Index = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,9 @@ class PublishedTiles(_PssrRestorer):
     ) -> None:
         super().__init__(setup, footprint)
         self._batch = batch
+        self._kept: OrderedDict[Index, Floats] = OrderedDict()
+        self._kept_of: tuple[int, int] | None = None
+        self._last: Place | None = None
         self._rows, self._columns = (
             TileAxis(SCALE * length, size, overlap) for length in self._plane[1:]
         )
@@ -162,7 +171,7 @@ class PublishedTiles(_PssrRestorer):
         made = torch.from_numpy(self._made(frames, place)).to(frames.device)
         return self._in_units(made, place)[None, None, None]
 
-    def _made(self, frames: Tensor, place: Place) -> npt.NDArray[np.float32]:
+    def _made(self, frames: Tensor, place: Place) -> Floats:
         """Return the enlarged core, (4 y, 4 x) on the CPU."""
         (_, top, left), (_, height, width) = place.start, place.core
         wanted = (
@@ -173,27 +182,45 @@ class PublishedTiles(_PssrRestorer):
         (row, row_end), (column, column_end) = part.raw
         raw = np.empty((row_end - row, column_end - column), np.float32)
         origin = top - place.halo_low[1], left - place.halo_low[2]
-        indices = [
+        for (i, j), restored in self._tiles(frames, origin, part, place):
+            ours = []  # what of the part is this tile's: in the part, and in the tile
+            for axis, k, (begin, end) in (
+                (self._rows, i, part.raw[0]),
+                (self._columns, j, part.raw[1]),
+            ):
+                first, stop = axis.owned(k)
+                low, high = max(first, begin), min(stop, end)
+                ours.append((slice(low - begin, high - begin), low - k * axis.step))
+            (rows, y), (columns, x) = ours
+            h, w = rows.stop - rows.start, columns.stop - columns.start
+            raw[rows, columns] = restored[y : y + h, x : x + w]
+        return np.ascontiguousarray(blur_seams(raw, self._rows, self._columns, part))
+
+    def _tiles(
+        self, frames: Tensor, origin: tuple[int, int], part: Part, place: Place
+    ) -> Iterator[tuple[Index, Floats]]:
+        """Yield the tiles that a part is made of, (size, size) each; those that were made stay."""
+        if place == self._last or self._kept_of != (place.series, place.start[0]):
+            self._kept.clear()  # another plane; or the same part again, by who measures the time
+        self._last, self._kept_of = place, (place.series, place.start[0])
+        wanted = [
             (i, j)
             for i in self._rows.owners(part.raw[0])
             for j in self._columns.owners(part.raw[1])
         ]
-        for first in range(0, len(indices), self._batch):
-            now = indices[first : first + self._batch]
+        missing = [index for index in wanted if index not in self._kept]
+        for index in wanted:
+            if index in self._kept:
+                self._kept.move_to_end(index)
+                yield index, self._kept[index]
+        for first in range(0, len(missing), self._batch):
+            now = missing[first : first + self._batch]
             cut = torch.stack([self._tile(frames, origin, index) for index in now])
-            for (i, j), restored in zip(now, self._upscaler.of_enlarged(cut).cpu(), strict=True):
-                ours = []  # what of the part is this tile's: in the part, and in the tile
-                for axis, k, (begin, end) in (
-                    (self._rows, i, part.raw[0]),
-                    (self._columns, j, part.raw[1]),
-                ):
-                    first_owned, end_owned = axis.owned(k)
-                    low, high = max(first_owned, begin), min(end_owned, end)
-                    ours.append((slice(low - begin, high - begin), low - k * axis.step))
-                (rows, y), (columns, x) = ours
-                h, w = rows.stop - rows.start, columns.stop - columns.start
-                raw[rows, columns] = restored[y : y + h, x : x + w].numpy()
-        return np.ascontiguousarray(blur_seams(raw, self._rows, self._columns, part))
+            for index, made in zip(now, self._upscaler.of_enlarged(cut).cpu().numpy(), strict=True):
+                yield index, made
+                self._kept[index] = made.copy()
+        while len(self._kept) > max(1, KEPT_BYTES // (FLOAT * self._rows.size**2)):
+            self._kept.popitem(last=False)
 
     def _tile(self, frames: Tensor, origin: tuple[int, int], index: tuple[int, int]) -> Tensor:
         """Return an enlarged tile, padded with zeros beyond the plane, (frames, size, size)."""
@@ -214,8 +241,8 @@ class PublishedTiles(_PssrRestorer):
     def memory(self, tile: Triple, batch: int) -> int:  # noqa: ARG002
         """Return the bytes of the network, of its tiles, and of the part that they make."""
         edge = self._rows.size // SCALE
-        whole = [n * SCALE for n in tile[1:]]
-        return _bytes(self._upscaler, edge, edge, self._batch) + 3 * FLOAT * whole[0] * whole[1]
+        made = 3 * FLOAT * SCALE**2 * tile[1] * tile[2]
+        return _bytes(self._upscaler, edge, edge, self._batch) + made + KEPT_BYTES
 
 
 def _bytes(upscaler: Upscaler, height: int, width: int, batch: int) -> int:

@@ -22,7 +22,7 @@ from vemctl.events import (
 from vemctl.plugin import Method
 from vemctl.prediction import engine
 from vemctl.prediction.allocator import share_arena
-from vemctl.prediction.calls import Caller, seconds_per_tile
+from vemctl.prediction.calls import Caller, Job, seconds_per_tile
 from vemctl.prediction.ledger import Ledger, differences
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import partial_folder
@@ -201,13 +201,16 @@ def _time_tiles(request: PredictRequest, prepared: Prepared) -> float:
     plan = prepared.plan
     block = next(plan.blocks())
     one = plan.series[0]
-    index = next(plan.grid.touching(block))
-    region = plan.grid.contribution(index)
-    read = [
-        volume.read(plan.grid.source(region), channel=one.channel, timepoint=one.timepoint)
-        for volume in prepared.sources.seen
-    ]
-    jobs = list(itertools.islice(engine.tile_jobs(plan, None, region, read), 1)) * TIMED_TILES
+    jobs: list[Job] = []
+    for index in itertools.islice(plan.grid.touching(block), TIMED_TILES):
+        region = plan.grid.contribution(index)
+        read = [
+            volume.read(plan.grid.source(region), channel=one.channel, timepoint=one.timepoint)
+            for volume in prepared.sources.seen
+        ]
+        jobs += itertools.islice(engine.tile_jobs(plan, None, region, read), 1)
+    if len(jobs) == 1:
+        jobs *= TIMED_TILES
     return seconds_per_tile(
         prepared.restorer, prepared.device, request.compute.precision, plan.batch, jobs
     )
