@@ -31,7 +31,10 @@ def by_slice(statistic: Literal["min", "max"]) -> str:
 
 
 def bound(statistic: Literal["min", "max"]) -> str:
-    """Return the name of a limit of the values: measured of floating ones, else the type's."""
+    """Return the name of a limit of the values: the type's, where that says something.
+
+    Measured of floating values; also the least of signed integers is.
+    """
     return f"bound:{statistic}"
 
 

@@ -35,6 +35,8 @@ def crappifier_of(options: PoorOptions) -> tuple[Crappifier, Noise]:
         There is no crappifier of that name, or it has no such noise.
     """
     crappifier = get(options.crappifier, as_original=options.as_published)
+    if not options.as_published:
+        crappifier = crappifier.centred()
     usual, known = PoorOptions(), constants_of(crappifier)
     given = [o for o in OPTIONS if getattr(options, o) != getattr(usual, o)]
     unused = [option for option in given if option not in known]

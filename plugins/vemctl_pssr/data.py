@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from vemctl_pssr.architecture import SCALE
 from vemctl_pssr.constants import crappifier_of
 from vemctl_pssr.ranges import rule_of_training
 from vemctl_pssr.selecting import selection_statistics
-from vemctl_pssr.train_options import TrainOptions
+from vemctl_pssr.train_options import PoorOptions, TrainOptions
 
 HR, LR = "hr", "lr"
 PARTS = ("train", "valid")
@@ -119,6 +119,7 @@ def training_data(options: TrainOptions, volumes: Sequence[Path]) -> TrainingDat
             raise OptionError("--validation-lr without --lr: poor images are made; leave it out")
         kept = {HR: held[HR]} if held[HR] else {}
         return _split(options, {HR: good}, kept, TrainingData({}))
+    _refuse_poor_options(options, "--lr", "the poor images are real")
     poor = expanded(options.lr)
     for flags, pair in (
         ("--lr and --hr", (poor, good)),
@@ -196,19 +197,11 @@ def _split(
 
 
 def _of_prepared(options: TrainOptions, found: PreparedSet) -> TrainingData:
-    usual = type(options)()
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name in (HR, LR, "validation_hr", "validation_lr", "held_out", "emulate_noise",
-                     "noise_level", "noise_sigma", "salt_pepper", "blur", "hr_range", "lr_range",
-                     "crappifier", "as_published")
-        if getattr(options, name) != getattr(usual, name)
-    ]  # fmt: skip
-    if given:
-        raise OptionError(
-            f"{found.folder} with {', '.join(given)}: a prepared set has its poor images already; "
-            f"leave one of them out"
-        )
+    why = "a prepared set has its images already"
+    _refuse_poor_options(options, str(found.folder), why)
+    own = (HR, LR, "validation_hr", "validation_lr", "held_out", "hr_range", "lr_range",
+           "frames_axis")  # fmt: skip
+    _refuse(options, own, str(found.folder), why)
     if options.frames not in {1, found.frames}:
         raise OptionError(
             f"--frames {options.frames}: the set {found.folder} was prepared with {found.frames}; "
@@ -218,3 +211,19 @@ def _of_prepared(options: TrainOptions, found: PreparedSet) -> TrainingData:
     scale = {LR: (frames, Fraction(1), Fraction(1)), HR: LARGER}
     train, valid = (found.paths(part) for part in PARTS)
     return TrainingData(train, ((LR, HR),), valid if found.counts[1] else {}, scale)
+
+
+def _refuse_poor_options(options: TrainOptions, what: str, why: str) -> None:
+    """Refuse options of how poor images are made, where none are."""
+    _refuse(options, [field.name for field in fields(PoorOptions)], what, why)
+
+
+def _refuse(options: TrainOptions, names: Sequence[str], what: str, why: str) -> None:
+    usual = type(options)()
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if getattr(options, name) != getattr(usual, name)
+    ]
+    if given:
+        raise OptionError(f"{what} with {', '.join(given)}: {why}; leave one of them out")

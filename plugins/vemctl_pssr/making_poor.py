@@ -33,10 +33,13 @@ class PoorMaker:
     ----------
     crappifier : Crappifier
     noise : Noise
+    as_published : bool
+        Whether it is the published one, defects included.
     """
 
     crappifier: Crappifier
     noise: Noise
+    as_published: bool = False
 
     @classmethod
     def of(cls, options: PoorOptions, peek: Peek, good: Sequence[Path], tell: Warn) -> PoorMaker:
@@ -62,7 +65,7 @@ class PoorMaker:
         crappifier, noise = crappifier_of(options)
         if options.emulate_noise:
             noise = _fitted(crappifier, noise, options, peek, good, tell)
-        return cls(crappifier, noise)
+        return cls(crappifier, noise, options.as_published)
 
     @property
     def name(self) -> str:
@@ -72,7 +75,8 @@ class PoorMaker:
     def to_json(self) -> dict[str, Any]:
         """Return what the noise is like, by option, as JSON types."""
         known = constants_of(self.crappifier)
-        return {option: getattr(self.noise, known[option]) for option in sorted(known)}
+        constants = {option: getattr(self.noise, known[option]) for option in sorted(known)}
+        return {"as_published": self.as_published, **constants}
 
     def __call__(self, image: Floats, rng: np.random.Generator) -> Floats:
         """Return a poor image, (y / 4, x / 4) in [0, 1], of a good one, (y, x) in [0, 1]."""

@@ -18,26 +18,25 @@ import numpy.typing as npt
 from vemctl.errors import InputError, OptionError
 from vemctl_pssr.architecture import SCALE
 from vemctl_pssr.crappifiers import WHITE, Crappifier, Noise
+from vemctl_pssr.likeness import FLOOR, Doubles, Measured, remainder, ring_weights, spectrum
 from vemctl_pssr.scaling_down import zoom
-
-Doubles = npt.NDArray[np.float64]
 
 LEAST = 32
 """Pixels of a poor image along y and x."""
-MOST_PIXELS = 1_500_000
+MOST_PIXELS = 1_000_000
 """Of all good images together: a fit takes seconds."""
 BLURS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 """Where the search for the best blur begins, in pixels of the good image."""
+MOST_SPREAD = 2.0
+"""Of noise, in intensities of 0..1; more is hardly more, for it is clipped."""
+NEAR = 0.15
+"""By how much the noise of one blur may spread otherwise than that of another."""
 TILE = 64
 """Edge, in pixels of the poor image, of what a spectrum is averaged over."""
-FIRST_RING = 2
-"""Rings of lower frequency are mere brightness."""
-BLOCK = 16
-"""Edge of a block in which the remainder is measured."""
 REMAINDER_WEIGHT = 0.05
 """Against the spectrum: as precise as each is, given as many pixels."""
-FLOOR = 1e-6
-"""Power that 8-bit rounding has anyway, added to all that is compared."""
+SAME_CONTRAST = 0.12
+"""Contrasts that differ by less are taken to be the same: blur is then better known."""
 PROXY_SMOOTHING = 1.5
 """Of a poor image that stands for a good one, in its pixels."""
 
@@ -54,16 +53,16 @@ class NoiseEstimate:
         Standard deviation, in pixels of the good image; 0 if there was no good image.
     contrast : float
         Of the poor image, as a multiple of that of the good ones; 1 if it was taken as it is.
-    misfit : float
+    misfit : float, optional
         Root mean square of what is left between both spectra, as a natural logarithm; about 0.1
         where the noise is as the crappifier's. Above 0.5 the poor image is of another kind: its
-        noise is not white, or its structures are others.
+        noise is not white, or its structures are others. None if there was no good image.
     """
 
     level: float
     blur: float
     contrast: float
-    misfit: float
+    misfit: float | None
 
     def __iter__(self) -> Iterator[float]:
         return iter((self.level, self.blur))
@@ -111,24 +110,21 @@ def estimate(
         )
     _check(poor, LEAST, "the poor image")
     real: Doubles = poor.astype(np.float64)
-    if not good:
+    if good is None or not len(good):
         fit = _Fit(real, [_proxy(real)], crappifier, noise or crappifier.noise, contrast=False)
         level = fit.level(fit.at(0.0, spectra=False)[1])
-        return NoiseEstimate(level, 0.0, 1.0, fit.misfit(0.0))
+        return NoiseEstimate(level, 0.0, 1.0, None)
     for image in good:
         _check(image, LEAST * SCALE, "a good image")
     used = [_middle(image, len(good)) for image in good]
     fit = _Fit(real, used, crappifier, noise or crappifier.noise, contrast=match_contrast)
-    blur = _least(fit.distance, BLURS, tolerance=0.03)
-    return NoiseEstimate(fit.level(fit.at(blur)[1]), blur, fit.contrast(blur), fit.misfit(blur))
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """What images are compared by."""
-
-    spectrum: Doubles  # power per ring
-    remainder: float  # variance
+    nearly = min(BLURS, key=fit.distance)
+    if abs(np.log(fit.contrast(nearly))) < SAME_CONTRAST:
+        fit.keep_contrast()
+    index = BLURS.index(nearly)
+    blur = _least(fit.distance, BLURS[max(index - 1, 0) : index + 2], tolerance=0.03)
+    level = fit.level(fit.at(blur)[1])
+    return NoiseEstimate(level, blur, fit.contrast(blur), fit.misfit(blur))
 
 
 class _Fit:
@@ -145,13 +141,20 @@ class _Fit:
     ) -> None:
         sides = [*poor.shape, *(side // SCALE for image in good for side in image.shape)]
         self._tile = min(TILE, *sides)
-        self._weights = _ring_weights(self._tile)
-        self._poor = _Measured(_spectrum(poor, self._tile), _remainder(poor))
+        self._weights = ring_weights(self._tile)
+        self._poor = Measured(spectrum(poor, self._tile), remainder(poor))
         self._good = good
         self._crappifier, self._noise = crappifier, noise
         self._contrast = contrast
         self._clean: tuple[float, list[npt.NDArray[np.float32]], list[Doubles]] | None = None
         self._found: dict[float, tuple[float, float]] = {}
+        self._near: float | None = None
+
+    def keep_contrast(self) -> None:
+        """From now on, let the contrast of the poor image be that of good ones."""
+        if self._contrast:
+            self._near = min(self._found.values())[1]
+            self._contrast, self._found = False, {}
 
     def level(self, spread: float) -> float:
         """Return the strength of a noise of about this standard deviation."""
@@ -177,10 +180,10 @@ class _Fit:
         if blur not in self._found:
             from scipy import optimize
 
-            low, high = 0.0, 1.0
-            if self._found:  # blur makes little difference to the noise
-                near = min(self._found.values())[1]
-                low, high = max(0.0, near - 0.15), min(1.0, near + 0.15)
+            low, high = 0.0, MOST_SPREAD
+            near = min(self._found.values())[1] if self._found else self._near
+            if near is not None:  # blur makes little difference to the noise
+                low, high = max(0.0, near - NEAR), min(MOST_SPREAD, near + NEAR)
 
             def distance(spread: float) -> float:
                 made = self._made(blur, spread)
@@ -194,17 +197,17 @@ class _Fit:
             self._found[blur] = float(best.fun), float(best.x)
         return self._found[blur]
 
-    def _compare(self, made: _Measured) -> tuple[float, float]:
+    def _compare(self, made: Measured) -> tuple[float, float]:
         """Return the distance to what was made, and the logarithm of how many times its power."""
         from scipy import optimize
 
         ratio = self._poor.spectrum / made.spectrum
-        remainder = np.log(self._poor.remainder / made.remainder)
+        left = np.log(self._poor.remainder / made.remainder)
 
         def distance(gain: float) -> float:
             power = ratio * np.exp(-gain)  # the likelihood of a spectrum of Gaussian numbers
             unlikely = np.sum(self._weights * (power - 1 - np.log(power)))
-            return float(unlikely + REMAINDER_WEIGHT * (remainder - gain) ** 2)
+            return float(unlikely + REMAINDER_WEIGHT * (left - gain) ** 2)
 
         if not self._contrast:
             return distance(0.0), 0.0
@@ -213,7 +216,7 @@ class _Fit:
         )
         return float(best.fun), float(best.x)
 
-    def _made(self, blur: float, spread: float) -> _Measured:
+    def _made(self, blur: float, spread: float) -> Measured:
         """Measure what is made of good images, always with the same random numbers.
 
         Signal and noise are told apart, by regression on what is made without noise, so that the
@@ -225,10 +228,10 @@ class _Fit:
             noisy = self._crappify(image, number, spread)
             centred = signal - signal.mean()
             kept = float(np.sum(centred * noisy) / max(np.sum(centred**2), FLOOR))
-            white = np.sum(self._weights * _spectrum(noisy - kept * signal, self._tile))
-            spectra.append(kept**2 * _spectrum(signal, self._tile) + white)
-            remainders.append(_remainder(noisy))
-        return _Measured(np.mean(spectra, axis=0), float(np.mean(remainders)))
+            white = np.sum(self._weights * spectrum(noisy - kept * signal, self._tile))
+            spectra.append(kept**2 * spectrum(signal, self._tile) + white)
+            remainders.append(remainder(noisy))
+        return Measured(np.mean(spectra, axis=0), float(np.mean(remainders)))
 
     def _without_noise(self, blur: float) -> tuple[list[npt.NDArray[np.float32]], list[Doubles]]:
         from scipy import ndimage
@@ -286,51 +289,3 @@ def _least(function: Callable[[float], float], grid: Sequence[float], *, toleran
     )
     values[float(best.x)] = float(best.fun)
     return min(values, key=values.__getitem__)
-
-
-def _rings(tile: int) -> npt.NDArray[np.intp]:
-    """Return in which ring each coefficient of a real Fourier transform lies."""
-    y, x = np.fft.fftfreq(tile)[:, None], np.fft.rfftfreq(tile)
-    rings = np.rint(np.hypot(y, x) * tile).astype(np.intp)
-    return np.asarray(np.maximum(rings - FIRST_RING, -1))
-
-
-def _ring_weights(tile: int) -> Doubles:
-    """Return which share of the coefficients each ring has."""
-    rings = _rings(tile)
-    counts = np.bincount(rings[rings >= 0])
-    return np.asarray(counts / counts.sum())
-
-
-def _spectrum(image: Doubles, tile: int) -> Doubles:
-    """Return the mean power per ring, of tiles that overlap by half and fade to their edges."""
-    window = np.hanning(tile + 1)[:-1]
-    weights = np.outer(window, window)
-    weights /= np.sqrt(np.mean(weights**2)) * tile
-    starts = [
-        np.linspace(0, side - tile, 1 + -(-2 * (side - tile) // tile)).astype(int)
-        for side in image.shape
-    ]
-    views = np.lib.stride_tricks.sliding_window_view(image, (tile, tile))
-    power = np.zeros((tile, tile // 2 + 1))
-    for y in starts[0]:
-        tiles = views[y, starts[1]]
-        tiles = (tiles - tiles.mean(axis=(1, 2), keepdims=True)) * weights
-        power += np.sum(np.abs(np.fft.rfft2(tiles)) ** 2, axis=0)
-    rings = _rings(tile)
-    inside = rings >= 0
-    counts = np.bincount(rings[inside]) * len(starts[0]) * len(starts[1])
-    return np.asarray(np.bincount(rings[inside], power[inside]) / counts + FLOOR)
-
-
-def _remainder(image: Doubles) -> float:
-    """Return the variance of what is left where straight structures are removed.
-
-    Of each block it is that of the middle half of its pixels, so that few on a structure do not
-    count. White noise keeps its variance.
-    """
-    left = np.diff(np.diff(image, 2, axis=0), 2, axis=1) / 6
-    y, x = (side // BLOCK for side in left.shape)
-    blocks = left[: y * BLOCK, : x * BLOCK].reshape(y, BLOCK, x, BLOCK).swapaxes(1, 2)
-    middle = np.median(np.abs(blocks).reshape(y * x, -1), axis=1)
-    return float(np.mean(middle**2) / 0.6745**2 + FLOOR)

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-
 from vemctl.errors import InputError, OptionError
 from vemctl.plugin import VolumeFacts, bound, by_slice, percentile
 
@@ -101,10 +99,12 @@ class RangeRule:
 
     def _top_of_type(self, facts: VolumeFacts, name: str) -> float:
         """Return the maximum of an integer type; 1 for floating ones, whose values must fit."""
+        import numpy as np
+
         dtype = np.dtype(facts.dtype)
+        self._refuse_negative(facts.statistics[LOWEST], name)
         if dtype.kind != "f":
             return float(np.iinfo(dtype).max)
-        self._refuse_negative(facts.statistics[LOWEST], name)
         highest = facts.statistics[HIGHEST]
         if highest > 1:
             raise InputError(

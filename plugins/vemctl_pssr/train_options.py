@@ -31,7 +31,7 @@ class PoorOptions:
         None,
         min=0,
         panel=POOR,
-        help="Of the crappifier's Gaussian noise. Default: its published one.",
+        help="Of the crappifier's Gaussian noise. Default: as noisy images as the published ones.",
     )
     noise_sigma: float | None = option(
         None,
@@ -54,8 +54,8 @@ class PoorOptions:
     as_published: bool = option(
         False,
         panel=POOR,
-        help="Reproduce defects of the published crappifiers: fluo_G_D, the fixed seed of "
-        "em_P_D_001.",
+        help="Make poor images as published: sampled from corner to corner of a tile, and with "
+        "the defects of fluo_G_D and em_P_D_001.",
     )
 
 

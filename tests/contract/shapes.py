@@ -1,4 +1,4 @@
-"""Five synthetic methods of the shapes that the contract must hold, each with a direct computation.
+"""Six synthetic methods of the shapes that the contract must hold, each with a direct computation.
 
 The direct computations hold whole volumes in memory and know nothing of grids, blocks or windows:
 they are loops as the published programs have them. The arithmetic on one tile is shared.
@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from vemctl.plugin import Footprint, Method, Output, Place, Request, Restorer
+from vemctl.plugin import (
+    Footprint,
+    Method,
+    Output,
+    Place,
+    Request,
+    Restorer,
+    TimeWindow,
+    by_slice,
+)
 
 ONE = Fraction(1)
 
@@ -37,6 +46,20 @@ class Synthetic(Method):
         assert weights is None
         made: Restorer = self._restorer(request)
         return made
+
+
+class InTime(Synthetic):
+    """The same with a time window and the brightest voxel of every slice."""
+
+    def __init__(self, name: str, restorer: type[Any], window: TimeWindow, **facts: Any) -> None:
+        super().__init__(name, restorer, **facts)
+        self.window = window
+
+    def statistics(self, options: Any, *, weights: Path | None, as_original: bool) -> Sequence[str]:
+        return [by_slice("max"), "min"]
+
+    def time_window(self, options: Any, **facts: Any) -> TimeWindow:
+        return self.window
 
 
 @dataclass
@@ -237,3 +260,45 @@ def fused_directly(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             part = np.s_[:, y : y + 32, x : x + 32]
             out[:, y : y + 16, x : x + 16] = fuse(a[part], b[part])[:depth, 8:-8, 8:-8].numpy()
     return out
+
+
+# ------------------------- pssr over time: three time points to one, each slice by its own maximum
+
+
+def merge(frames: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Weight the time points, so that one in another's place is seen."""
+    before, now, after = frames
+    return before / 4 + now / 2 + after / 8
+
+
+class Merged(Base):
+    footprint = Footprint(
+        tile=(3, 12, 16), overlap=(0, 2, 4), halo=(1, 0, 0), padding="edge", fit=False
+    )
+
+    def __call__(self, tiles: Sequence[torch.Tensor], places: Sequence[Place]) -> torch.Tensor:
+        (facts,) = self.request.inputs
+        assert len(tiles) == len(self.request.time_window.offsets) == 3
+        tops = torch.tensor(facts.slices[by_slice("max")]).reshape(-1, facts.shape[0])
+        means = [tile.mean(dim=2, keepdim=True) for tile in tiles]
+        own = torch.stack([tops[place.series, place.start[0]] for place in places])
+        return merge(means) - own[:, None, None, None, None]
+
+
+def merged_directly(volume: np.ndarray, window: TimeWindow) -> np.ndarray:
+    """Return (t, c, z, y, x) of as many axes."""
+    frames = torch.from_numpy(volume.astype(np.float32))
+    last = len(frames) - 1
+    depth = volume.shape[2]
+    around = [(torch.arange(depth) + step).clamp(0, depth - 1) for step in (-1, 0, 1)]
+    means = torch.stack([frames[:, :, rows] for rows in around]).mean(dim=0)
+    first, end = (window.before, last + 1 - window.after) if window.lost else (0, last + 1)
+    return np.stack(
+        [
+            (
+                merge([means[min(max(t + step, 0), last)] for step in (-1, 0, 1)])
+                - frames[t].amax(dim=(-2, -1), keepdim=True)
+            ).numpy()
+            for t in range(first, end)
+        ]
+    )

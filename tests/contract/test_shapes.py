@@ -1,7 +1,8 @@
-"""The five shapes of the contract through the real workflow, against direct computations."""
+"""The six shapes of the contract through the real workflow, against direct computations."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from contract import shapes
 
 from vemctl import registry
-from vemctl.plugin import NoOptions
+from vemctl.events import Event, StageAdvanced, StageStarted
+from vemctl.plugin import NoOptions, TimeWindow
+from vemctl.volumes.checks import partial_folder
+from vemctl.volumes.destination import Destination
 from vemctl.volumes.open import open_volume
+from vemctl.volumes.volume import Layout
 from vemctl.workflows.options import (
     ComputeOptions,
+    InputOptions,
     OutputOptions,
     PredictRequest,
+    RunOptions,
     TilingOptions,
 )
 from vemctl.workflows.predict import predict
@@ -133,3 +141,139 @@ def test_the_bytes_do_not_depend_on_the_blocks(
     )
     for other in others:
         assert first.tobytes() == other.tobytes()
+
+
+# --------------------------------------------------------------------- several time points at once
+
+# no slice is as bright as another
+IN_TIME = noise(4, 2, 2, 29, 40, dtype="uint16") * np.arange(1, 17, dtype="uint16").reshape(
+    4, 2, 2, 1, 1
+)
+WINDOWS = {"ends repeated": TimeWindow(1, 1), "ends lost": TimeWindow(1, 1, lost=True)}
+PLACES = {"chunk_shape": (1, 16, 16), "shard_shape": (1, 32, 32)}
+BLOCKS = {"one shard a block": (1, 32, 32), "the whole volume": (64, 512, 512)}
+
+
+def stored(folder: Path, kind: str) -> Path:
+    """Write time points and channels as people have them."""
+    folder.mkdir(exist_ok=True)
+    if kind == "tiff":
+        path = folder / "in.ome.tif"
+        tifffile.imwrite(path, IN_TIME, metadata={"axes": "TCZYX"}, ome=True)
+        return path
+    times, channels, *shape = IN_TIME.shape
+    layout = Layout(
+        "tczyx", tuple(shape), channels, times, IN_TIME.dtype, None, None, (2, 16, 16), (2, 32, 32)
+    )
+    destination = Destination.create(folder / "in.zarr", layout)
+    whole = tuple(slice(0, n) for n in shape)
+    for t, c in np.ndindex(times, channels):
+        destination.store.write(whole, IN_TIME[t, c], channel=c, timepoint=t)
+    destination.finish({}, lambda *_: None)
+    return destination.path
+
+
+def merging(source: Path, output: str, **changes: Any) -> PredictRequest:
+    """Ask for the merged time points of `source`, in a file beside it."""
+    shape = {"writing": OutputOptions(dtype="float32", **PLACES)} | changes
+    return PredictRequest("merged", (source,), source.parent / output, None, NoOptions(), **shape)
+
+
+def everything(path: Path) -> np.ndarray:
+    """Read a volume of five axes."""
+    volume = open_volume(path)
+    assert volume.header.axes == "tczyx"
+    whole = tuple(slice(0, n) for n in volume.header.shape)
+    times, channels = (volume.header.num_timepoints, volume.header.num_channels)
+    read = [volume.read(whole, channel=c, timepoint=t) for t, c in np.ndindex(times, channels)]
+    return np.stack(read).reshape(times, channels, *volume.header.shape)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files of a store, but for the one that tells its name."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != folder / "zarr.json"
+    }
+
+
+@pytest.fixture(params=WINDOWS)
+def window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Register the method, with ends that are repeated or lost."""
+    method = shapes.InTime("merged", shapes.Merged, WINDOWS[request.param])
+    monkeypatch.setattr(registry, "get", lambda _: method)
+    return str(request.param)
+
+
+@pytest.mark.parametrize("kind", ["zarr", "tiff"])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_time_points_are_merged_as_a_loop_over_all_would(
+    block: str, kind: str, window: str, tmp_path: Path
+) -> None:
+    """Each channel by itself, with the statistics of its own slices, and lost ends left out."""
+    source = stored(tmp_path, kind)
+    batch = 1 if BLOCKS[block] == PLACES["shard_shape"] else 3
+    compute = ComputeOptions(device="cpu", block=BLOCKS[block])
+    tiling = TilingOptions(batch=batch)
+    predict(merging(source, "out.zarr", compute=compute, tiling=tiling))
+    made = everything(tmp_path / "out.zarr")
+    expected = shapes.merged_directly(IN_TIME, WINDOWS[window])
+    assert len(made) == (2 if WINDOWS[window].lost else 4)
+    np.testing.assert_allclose(made, expected, rtol=1e-6, atol=1e-3)
+
+
+class Killed(BaseException):
+    """Ends a run as kill -9 does: nothing of ours tidies up."""
+
+
+def kill_after(count: int) -> Callable[[Event], None]:
+    """Return a listener that ends a run when so many tiles are restored."""
+    done = 0
+
+    def listen(event: Event) -> None:
+        nonlocal done
+        if isinstance(event, StageAdvanced) and event.name == "restoring":
+            done += event.amount
+            if done >= count:
+                raise Killed
+
+    return listen
+
+
+@pytest.mark.parametrize("count", [9, 50])
+def test_merged_time_points_are_the_same_bytes_after_a_kill(
+    count: int, window: str, tmp_path: Path
+) -> None:
+    """Resumed with other blocks; what was measured by slice is taken over, not measured again."""
+    source = stored(tmp_path, "zarr")
+    cut = [ComputeOptions(device="cpu", block=block) for block in BLOCKS.values()]
+    predict(merging(source, "whole.zarr", compute=cut[1]))
+    request = merging(source, "killed.zarr", compute=cut[0])
+    with pytest.raises(Killed):
+        predict(request, kill_after(count))
+    assert not request.output.exists()
+    assert (partial_folder(request.output) / "ledger.jsonl").exists()
+    events: list[Event] = []
+    predict(replace(request, compute=cut[1], run=RunOptions(resume=True)), events.append)
+    names = {event.name for event in events if isinstance(event, StageStarted)}
+    assert "restoring" in names
+    assert not {name for name in names if name.startswith("measuring")}
+    assert digests(tmp_path / "whole.zarr") == digests(request.output)
+
+
+@pytest.mark.parametrize("timepoint", [1, 2])
+def test_one_time_point_is_what_it_is_among_all(
+    timepoint: int, window: str, tmp_path: Path
+) -> None:
+    """Its neighbours are read though they are not restored; the axis of time goes."""
+    source = stored(tmp_path, "zarr")
+    chosen = InputOptions(timepoint=str(timepoint), channel="1")
+    compute = ComputeOptions(device="cpu")
+    predict(merging(source, "out.zarr", input=chosen, compute=compute))
+    volume = open_volume(tmp_path / "out.zarr")
+    assert volume.header.axes == "zyx"
+    made = volume.read(tuple(slice(0, n) for n in volume.header.shape))
+    first = 1 if WINDOWS[window].lost else 0
+    expected = shapes.merged_directly(IN_TIME, WINDOWS[window])[timepoint - first, 1]
+    np.testing.assert_allclose(made, expected, rtol=1e-6, atol=1e-3)

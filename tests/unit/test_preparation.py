@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from vemctl import registry
-from vemctl.errors import Interrupted, OptionError, WeightsError
+from vemctl.errors import InputError, Interrupted, OptionError, WeightsError
 from vemctl.events import ignore
 from vemctl.plugin import (
     Footprint,
@@ -444,6 +444,16 @@ def test_slices_belong_to_the_series_that_have_a_result(channels: tuple[int, ...
     tops = volume.data.max(axis=(1, 2))
     assert facts.slices[by_slice("max")] == [float(top + 20 + c) for c in channels for top in tops]
     assert len(made.statistics[0][by_slice("max")]) == 4 * len(channels) * 3
+
+
+def test_too_few_time_points_are_refused_before_anything_is_read() -> None:
+    """Measuring takes long, and would be for nothing."""
+    volume, sources = five_axes()
+    probe = Probe(BY_SLICE, TimeWindow(2, 2, lost=True))
+    with pytest.raises(InputError, match="has 4 time points, the method loses 2 at the beginning"):
+        prepared(volume=volume, sources=sources, method=probe)
+    assert volume.reads == 0
+    assert [each["num_timepoints"] for each in probe.windows] == [4]
 
 
 def test_lists_are_taken_over_by_a_run_that_is_resumed() -> None:

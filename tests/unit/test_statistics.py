@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from vemctl.errors import InputError, Interrupted
 from vemctl.events import Event, StageAdvanced, StageFinished, StageStarted, ignore
-from vemctl.plugin import Triple, percentile
+from vemctl.plugin import Triple, bound, by_slice, percentile
 from vemctl.prediction import statistics as module
 from vemctl.prediction.plan import Series
 from vemctl.prediction.statistics import measure, slabs
@@ -47,7 +47,7 @@ class ArrayInMemory:
         """Nothing is open."""
 
 
-def measured(volume: ArrayInMemory, names: list[str], **changes: Any) -> dict[str, float]:
+def measured(volume: ArrayInMemory, names: list[str], **changes: Any) -> dict[str, Any]:
     """Measure a volume in slabs of 64 voxels."""
     facts: dict[str, Any] = {
         "series": ONE,
@@ -149,6 +149,69 @@ def test_all_series_that_are_restored_count_and_no_other() -> None:
     assert made["max"] == chosen.max()
     assert made[percentile(30)] == pytest.approx(np.percentile(chosen, 30))
     assert {(t, c) for t, c, _ in volume.reads} == {(0, 0), (0, 2), (1, 0), (1, 2)}
+
+
+@settings(max_examples=100)
+@given(volumes(["uint8", "int16", "uint32", "float16", "float32", "float64"]), st.integers(1, 3))
+def test_every_slice_has_statistics_of_its_own(values: np.ndarray, width: int) -> None:
+    """However slabs cut it: thick ones of several slices, or several to a slice."""
+    chunk = (values.shape[0], 1, width)
+    made = measured(ArrayInMemory(values, chunk), [by_slice("max"), by_slice("min"), "mean"])
+    assert made[by_slice("max")] == values.max(axis=(1, 2)).tolist()
+    assert made[by_slice("min")] == values.min(axis=(1, 2)).tolist()
+    assert all(type(value) is float for value in made[by_slice("min")])
+
+
+def test_slices_of_series_come_one_series_after_the_other() -> None:
+    """Those that are restored, in their order; all of a series stand together."""
+    data = np.random.default_rng(4).integers(0, 60000, (3, 2, 4, 9, 11)).astype(np.uint16)
+    series = [Series(t, 1, i, 0) for i, t in enumerate((2, 0))]
+    made = measured(ArrayInMemory(data, (2, 4, 4)), [by_slice("max"), "max"], series=series)
+    slices = data.max(axis=(3, 4))
+    assert made[by_slice("max")] == [*slices[2, 1].tolist(), *slices[0, 1].tolist()]
+    assert made["max"] == slices[[2, 0], 1].max()
+
+
+def test_slices_are_measured_in_the_pass_that_is_made_anyway() -> None:
+    """A second pass for percentiles changes none of them, and none is read twice for them."""
+    values = np.random.default_rng(5).normal(size=(4, 8, 8)).astype(np.float32)
+    volume = ArrayInMemory(values)
+    made = measured(volume, [by_slice("min"), percentile(50), bound("max")])
+    assert made[by_slice("min")] == values.min(axis=(1, 2)).tolist()
+    assert made[bound("max")] == values.max()
+    assert len(volume.reads) == 8
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint64"])
+def test_bounds_of_integers_are_the_types_and_need_no_reading(dtype: str) -> None:
+    """Nothing is read, and nothing told, until something else is asked for too."""
+    volume = ArrayInMemory(np.full((4, 8, 8), 5, dtype))
+    events: list[Event] = []
+    both = [bound("max"), bound("min")]
+    limits = np.iinfo(dtype)
+    expected = {both[0]: float(limits.max), both[1]: float(limits.min)}
+    made = measured(volume, both, listen=events.append)
+    assert made == expected
+    assert list(made) == both
+    assert (volume.reads, events) == ([], [])
+    assert measured(volume, [*both, "max"]) == expected | {"max": 5.0}
+    assert len(volume.reads) == 4
+
+
+def test_the_least_of_signed_integers_is_measured() -> None:
+    """For the limit of their type would be below 0 even where no value is."""
+    volume = ArrayInMemory(np.arange(5, 37, dtype=np.int16).reshape(2, 4, 4))
+    assert measured(volume, [bound("max")]) == {bound("max"): 32767.0}
+    assert volume.reads == []
+    assert measured(volume, [bound("min")]) == {bound("min"): 5.0}
+
+
+@pytest.mark.parametrize("check", [True, False])
+def test_bounds_of_floating_values_are_measured(check: bool) -> None:
+    """Their types have no limits that mean anything."""
+    values = np.linspace(-0.5, 0.75, 256, dtype=np.float32).reshape(4, 8, 8)
+    made = measured(ArrayInMemory(values), [bound("min"), bound("max")], check_finite=check)
+    assert made == {bound("min"): -0.5, bound("max"): 0.75}
 
 
 def test_names_of_percentiles_keep_every_digit() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +20,7 @@ from vemctl.cli.progress import reporter
 from vemctl.cli.render import print_facts, print_json
 from vemctl.cli.running import stop_by_signal
 from vemctl.cli.switches import CLI_ONLY
-from vemctl.errors import MethodError, OptionError
+from vemctl.errors import MethodError, OptionError, VemctlError
 from vemctl.plugin import Method
 from vemctl.workflows.prepare_options import PREPARE_GROUPS, PrepareRequest
 from vemctl.workflows.settings import Setting, settings_of
@@ -144,13 +146,19 @@ def carry_out(
     """Carry a request out, or show what it will make."""
     from vemctl.workflows.prepare import plan_preparation, prepare
 
-    with reporter(quiet=quiet, verbose=verbose, progress=not no_progress) as listen:
-        if dry_run:
-            facts = plan_preparation(request, listen)
-        else:
-            with stop_by_signal(listen, stopping="stopping; nothing of the output stays") as stop:
-                result = prepare(request, listen, stop)
-            facts = {"output": str(result.output), **result.facts}
+    told = "stopping; nothing of the output stays"
+    try:
+        with reporter(quiet=quiet, verbose=verbose, progress=not no_progress) as listen:
+            if dry_run:
+                facts = plan_preparation(request, listen)
+            else:
+                with stop_by_signal(listen, stopping=told) as stop:
+                    result = prepare(request, listen, stop)
+                facts = {"output": str(result.output), **result.facts}
+    except VemctlError:
+        if verbose:
+            traceback.print_exc(file=sys.stderr)
+        raise
     if json:
         print_json(facts)
     elif dry_run:

@@ -53,7 +53,8 @@ def measure(
         Out of ``min``, ``max``, ``mean``, ``std`` and ``percentile:P`` (0 to 100, linear
         interpolation; exact for integers of up to 16 bits, else to 1/65536 of the range),
         ``slices:min`` and ``slices:max``, those of each slice, and ``bound:min`` and
-        ``bound:max``, which of integers are the type's limits and need no reading.
+        ``bound:max``, which are the type's limits and need no reading where it is an integer, but
+        for the least of signed ones.
     listen : Listener
     stop : threading.Event
         Set from outside to end the run.
@@ -140,8 +141,9 @@ def measure(
 
 
 def _limits(dtype: np.dtype[Any]) -> dict[str, float]:
-    info = np.iinfo(dtype)
-    return {"bound:min": float(info.min), "bound:max": float(info.max)}
+    """Return what is known without reading; the least of signed integers says too little."""
+    known = {"bound:max": float(np.iinfo(dtype).max)}
+    return known | {"bound:min": 0.0} if dtype.kind == "u" else known
 
 
 def _edges(low: float, high: float, *, exact: bool) -> npt.NDArray[np.float64]:

@@ -101,13 +101,11 @@ class GrowingVolume:
         RuntimeError
             Slices are missing.
         """
+        there, wanted = self._written + len(self._waiting), self._layout.shape[0]
+        if there < wanted:
+            raise RuntimeError(f"{self._destination.path.name} has {there} slices of {wanted}")
         if self._waiting:
             self._write(len(self._waiting))
-        if self._written < self._layout.shape[0]:
-            raise RuntimeError(
-                f"{self._destination.path.name} has {self._written} slices of "
-                f"{self._layout.shape[0]}"
-            )
         self._destination.finish({}, lambda *_: None, pyramid=False)
         self.closed = True
 

@@ -84,21 +84,6 @@ def prepare(
     as_original = request.run.as_original
     if as_original and not method.has_original:
         raise OptionError(f"--as-original: {method.name} has no original program; leave it out")
-    names = method.statistics(
-        request.method_options,
-        weights=weights.path if weights else None,
-        as_original=as_original,
-    )
-    statistics = _measured_before(known, names, len(sources.volumes)) or [
-        measure(
-            volume, sources.series, names, listen, stop, check_finite=not request.input.nan_to_num
-        )
-        for volume in sources.volumes
-    ]
-    for volume in sources.volumes:
-        if volume.header.dtype.kind in "iu" and volume.header.dtype.itemsize > 2:
-            text = f"{volume.header.path}: {volume.header.dtype.name} is restored in float32, which"
-            listen(Noted(f"{text} rounds integers above 16777216", "warning"))
     window = method.time_window(
         request.method_options,
         weights=weights.path if weights else None,
@@ -106,6 +91,26 @@ def prepare(
         num_timepoints=sources.header.num_timepoints or 1,
     )
     everything, sources = sources, seen_through(sources, window)
+    names = method.statistics(
+        request.method_options,
+        weights=weights.path if weights else None,
+        as_original=as_original,
+    )
+    statistics = _measured_before(known, names, len(sources.volumes)) or [
+        measure(
+            volume,
+            everything.series,
+            names,
+            listen,
+            stop,
+            check_finite=not request.input.nan_to_num,
+        )
+        for volume in sources.volumes
+    ]
+    for volume in sources.volumes:
+        if volume.header.dtype.kind in "iu" and volume.header.dtype.itemsize > 2:
+            text = f"{volume.header.path}: {volume.header.dtype.name} is restored in float32, which"
+            listen(Noted(f"{text} rounds integers above 16777216", "warning"))
     facts = [
         VolumeFacts(
             v.header.shape,

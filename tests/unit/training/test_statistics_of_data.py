@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vemctl.events import ignore
-from vemctl.plugin import percentile
+from vemctl.plugin import bound, by_slice, percentile
 from vemctl.sampling import TrainingData
 from vemctl.training.patches import open_data, split
 from vemctl.workflows.train_statistics import with_statistics
@@ -47,3 +47,47 @@ def test_statistics_are_of_whole_files_and_reach_the_sampler(tmp_path: Path) -> 
     ]  # fmt: skip
     assert validation is not None
     assert validation.facts("noisy")[0].statistics == {percentile(50): 2000 + middle}
+
+
+def test_statistics_by_slice_are_those_of_the_slices_that_are_drawn_from(tmp_path: Path) -> None:
+    """Of the own channel and time point only, and cut as the volume is cut for validation."""
+    values = np.random.default_rng(1).integers(0, 60000, (2, 3, 6, 8, 8)).astype(np.uint16)
+    other = np.random.default_rng(2).integers(0, 60000, (1, 1, 4, 8, 8)).astype(np.uint16)
+    paths = [tmp_path / "a.npy", tmp_path / "b.npy"]
+    for path, each in zip(paths, (values, other), strict=True):
+        np.save(path, each)
+    data = open_data(TrainingData({"noisy": tuple(paths)}), axes="tczyx")
+
+    def asked(options: Any, role: str, index: int, *, validation: bool) -> Sequence[str]:
+        return [by_slice("max"), bound("max"), "min"]
+
+    method: Any = SimpleNamespace(training_statistics=asked)
+    measured = with_statistics(method, None, data, ignore, threading.Event())
+    sampler: Any = SimpleNamespace(patch=(1, 8, 8), validation_patch=(2, 8, 8))
+    training, validation = split(measured, sampler, 0.1)
+    assert validation is not None
+    for part, cut in ((training, slice(None, -2)), (validation, slice(-2, None))):
+        for facts in part.facts("noisy"):
+            file = (values, other)[facts.file_index]
+            expected = file[facts.timepoint, facts.channel][cut].max(axis=(1, 2)).tolist()
+            assert facts.slices == {by_slice("max"): expected}
+            assert facts.statistics == {bound("max"): 65535.0, "min": float(file.min())}
+        assert len(part.facts("noisy")) == 7
+
+
+def test_a_preparation_asks_by_itself(tmp_path: Path) -> None:
+    """Its statistics are named by another function, which does not know of validation."""
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(2 * 8 * 8, dtype=np.uint16).reshape(2, 8, 8))
+    data = open_data(TrainingData({"raw": (path,)}))
+    asked: list[tuple[Any, ...]] = []
+
+    def preparation_statistics(*words: Any) -> Sequence[str]:
+        asked.append(words)
+        return ["max"]
+
+    method: Any = SimpleNamespace(preparation_statistics=preparation_statistics)
+    stop = threading.Event()
+    measured = with_statistics(method, "options", data, ignore, stop, preparing=True)
+    assert asked == [("options", "raw", 0)]
+    assert measured.facts["raw"][0].statistics == {"max": 127.0}
