@@ -23,7 +23,7 @@ STEP_WORKSPACE = 1.1
 COPIES_IN_TRAINING = 6
 """Of parameters: themselves, gradients, Adam's two moments, normed kernels and their gradients."""
 ATTENTION_BYTES = 64 * 2**20  # as in `vemctl_pssr.layers`, which needs torch
-CUDNN_UP_TO = 256  # likewise: convolutions of more channels unfold a tile
+CUDNN_UP_TO = 128  # likewise: convolutions of more channels unfold a tile
 DENSE_CONVS = 5  # of a dense block; three of these are a block of an RRDB
 
 

@@ -29,7 +29,7 @@ from vemctl_pssr.upscaling import Upscaler
 
 MACRO_PIXELS = 2048
 """Edge of what is made in one call under the published tiling, about, in enlarged pixels."""
-KEPT_BYTES = 256 * 2**20
+KEPT_BYTES = 128 * 2**20
 """Of tiles that are kept for the next calls, whose parts of the plane they reach into."""
 MARGIN = 1
 """Input pixels beside a tile that enlarging it may look at."""
