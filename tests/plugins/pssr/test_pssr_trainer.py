@@ -179,7 +179,8 @@ def test_a_frozen_encoder_stays_as_it_is() -> None:
     before = {name: value.clone() for name, value in made.weights().items()}
     made.step([samples()])
     for name, value in made.weights().items():
-        inside, norm = ".layers.0." in name, ".bn" in name or ".layers.0.1." in name
+        inside = name.startswith("model.layers.0.")
+        norm = ".bn" in name or name.startswith("model.layers.0.1.")
         if any(word in name for word in ("num_batches", "running", "downsample.1", "conv2.2")):
             continue  # statistics; normalisations by another name; attention begins with no share
         assert torch.equal(value, before[name]) == (inside and not norm), name
