@@ -142,7 +142,7 @@ def call_work(name: str, width: int, size: int, literal: bool, device: str) -> l
     taken, began = peak_now(device) - held, now(device)
     within(network, x, "fp32")
     seconds = now(device) - began
-    return [call_bytes(architecture, (x.shape[2], x.shape[3]), 1), taken, seconds]
+    return [call_bytes(architecture, (x.shape[2], x.shape[3]), 1, device=device), taken, seconds]
 
 
 def step_work(name: str, width: int, edge: int, samples: int, device: str) -> list[int]:

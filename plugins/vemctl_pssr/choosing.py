@@ -125,7 +125,14 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> R
     _warn(found, geometry, request)
     notebook = request.as_original and found.from_notebook
     upscaler = Upscaler(network, found.architecture, normalisation, clamp=notebook)
-    setup = Setup(upscaler, _output(options, request, found), ranges, facts.shape, in_time)
+    setup = Setup(
+        upscaler,
+        _output(options, request, found),
+        ranges,
+        facts.shape,
+        in_time,
+        request.device,
+    )
     forget()
     if geometry.tiling == "even":
         footprint = even_footprint(depth, geometry.tile, geometry.overlap)

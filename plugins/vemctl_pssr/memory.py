@@ -27,7 +27,9 @@ CUDNN_UP_TO = 128  # likewise: convolutions of more channels unfold a tile
 DENSE_CONVS = 5  # of a dense block; three of these are a block of an RRDB
 
 
-def call_bytes(architecture: Architecture, tile_hw: tuple[int, int], batch: int) -> int:
+def call_bytes(
+    architecture: Architecture, tile_hw: tuple[int, int], batch: int, *, device: str = "cuda"
+) -> int:
     """Return the bytes of a float32 call of the fused network, parameters included.
 
     Parameters
@@ -37,12 +39,15 @@ def call_bytes(architecture: Architecture, tile_hw: tuple[int, int], batch: int)
         Pixels of a tile as the network takes it.
     batch : int
         Tiles at once.
+    device : str
+        A torch device; only on CUDA some convolutions unfold a tile.
     """
     pixels = _restored_pixels(architecture, tile_hw)
     if architecture.encoder == "rrdb":
         floats = _dense_call(architecture) * pixels * batch
     else:
-        floats = max(_unet_call(architecture, pixels, batch))
+        unfolds = device.startswith("cuda")
+        floats = max(_unet_call(architecture, pixels, batch, unfolds=unfolds))
     total = CALL_WORKSPACE * floats + num_parameters(architecture)
     return int(FLOAT * total) + CALL_BYTES
 
@@ -98,7 +103,9 @@ def _share(architecture: Architecture, index: int) -> float:
     return 0.25 ** (len(architecture.up_blocks) - index)
 
 
-def _unet_call(architecture: Architecture, pixels: int, batch: int) -> Iterator[float]:
+def _unet_call(
+    architecture: Architecture, pixels: int, batch: int, *, unfolds: bool
+) -> Iterator[float]:
     """Yield what is held at the moments that may be the most, in floats."""
     blocks, all_pixels = architecture.up_blocks, pixels * batch
     for index, block in enumerate(blocks):
@@ -112,7 +119,7 @@ def _unet_call(architecture: Architecture, pixels: int, batch: int) -> Iterator[
         doubling = share * (2 * (block.up // 2) + block.joined)
         yield (held + doubling) * all_pixels
         for before, after in ((block.joined, block.out), (block.out, block.out)):
-            unfolded = 9 * before * share * pixels if before > CUDNN_UP_TO else 0
+            unfolded = 9 * before * share * pixels if unfolds and before > CUDNN_UP_TO else 0
             yield (held + share * (before + after)) * all_pixels + unfolded
         if index == architecture.attention_index:
             own = share * pixels

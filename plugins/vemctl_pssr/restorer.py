@@ -53,6 +53,8 @@ class Setup:
         Shape of the input.
     in_time : bool
         Whether frames are time points, which come as tiles of their own, or slices.
+    device : str
+        A torch device.
     """
 
     upscaler: Upscaler
@@ -60,6 +62,7 @@ class Setup:
     ranges: Ranges
     plane: Triple
     in_time: bool
+    device: str = "cpu"
 
 
 class _PssrRestorer:
@@ -72,6 +75,7 @@ class _PssrRestorer:
         self._ranges = setup.ranges
         self._plane = setup.plane
         self._in_time = setup.in_time
+        self._device = setup.device
 
     def _frames(self, tiles: Sequence[Tensor], number: int, place: Place) -> Tensor:
         """Return the frames of one sample in [0, 1], (frames, y, x)."""
@@ -87,6 +91,14 @@ class _PssrRestorer:
         ends = self._ranges.of(place.series, place.start[0])
         inside: Tensor = scaled(frames, ends)
         return inside
+
+    def _call_bytes(self, height: int, width: int, batch: int) -> int:
+        """Return what a call on tiles of so many input pixels takes."""
+        architecture = self._upscaler.architecture
+        scale = 1 if architecture.upsamples else SCALE
+        seen = (scale * height, scale * width)
+        enlarged = FLOAT * (3 * architecture.frames + 3) * batch * SCALE**2 * height * width
+        return call_bytes(architecture, seen, batch, device=self._device) + enlarged
 
     def _in_units(self, restored: Tensor, place: Place) -> Tensor:
         if self.output.unit_range:
@@ -135,7 +147,7 @@ class EvenTiles(_PssrRestorer):
     def memory(self, tile: Triple, batch: int) -> int:
         """Return the bytes of the network and of what it is given and gives."""
         height, width = (n - 2 * MARGIN for n in tile[1:])
-        return _bytes(self._upscaler, height, width, batch)
+        return self._call_bytes(height, width, batch)
 
 
 class PublishedTiles(_PssrRestorer):
@@ -242,16 +254,7 @@ class PublishedTiles(_PssrRestorer):
         """Return the bytes of the network, of its tiles, and of the part that they make."""
         edge = self._rows.size // SCALE
         made = 3 * FLOAT * SCALE**2 * tile[1] * tile[2]
-        return _bytes(self._upscaler, edge, edge, self._batch) + made + KEPT_BYTES
-
-
-def _bytes(upscaler: Upscaler, height: int, width: int, batch: int) -> int:
-    """Return what a call on tiles of so many input pixels takes."""
-    architecture = upscaler.architecture
-    scale = 1 if architecture.upsamples else SCALE
-    network = call_bytes(architecture, (scale * height, scale * width), batch)
-    enlarged = FLOAT * (3 * architecture.frames + 3) * batch * SCALE**2 * height * width
-    return network + enlarged
+        return self._call_bytes(edge, edge, self._batch) + made + KEPT_BYTES
 
 
 def even_footprint(frames: int, tile: Triple, overlap: Triple) -> Footprint:
