@@ -220,7 +220,7 @@ def learning(
 ) -> tuple[PssrTrainer, Mapping[str, Tensor]]:
     """Return a trainer of a fresh network, and a batch of noise."""
     wishes = TrainOptions(
-        hr=(Path("good.tif"),), patch=(1, edge, edge),
+        hr=(Path("good.tif"),), patch=(1, edge, edge), hr_range="0,255",
         encoder=architecture.name.removesuffix(" (reduced)"),  # type: ignore[arg-type]
         width=architecture.widths[0], attention=architecture.attention,
         bottle=architecture.bottle,

@@ -89,6 +89,8 @@ class Interrupted(Exception):  # noqa: N818 - it is no error of anybody's
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the known word nearest to `word`, or nothing.
 
+    Upper and lower case are alike.
+
     Parameters
     ----------
     word : str
@@ -96,5 +98,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known : iterable of str
         What there is.
     """
-    near = get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    cased = {each.lower(): each for each in known}
+    near = get_close_matches(word.lower(), list(cased), n=1)
+    return f" Did you mean {cased[near[0]]!r}?" if near else ""

@@ -83,6 +83,8 @@ class VolumeFacts:
         volumes of their own.
     channel, timepoint : int
         Of a volume that is trained on; 0 where its file has no such axis.
+    num_channels : int
+        Of an input that is restored: series go through them within each time point.
     """
 
     shape: Triple
@@ -93,6 +95,7 @@ class VolumeFacts:
     file_index: int = 0
     channel: int = 0
     timepoint: int = 0
+    num_channels: int = 1
 
 
 @dataclass(frozen=True)

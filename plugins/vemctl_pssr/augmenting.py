@@ -1,4 +1,4 @@
-"""The published augmentation: flips, turns, zooms, and optionally holes and noise.
+"""The published augmentation: flips, turns and zooms.
 
 Source: the specification of the published training, sections 4 and 12.7. Imports no torch.
 """
@@ -17,12 +17,6 @@ Floats = npt.NDArray[np.float32]
 
 MAX_ZOOM = 4.0
 MAX_DEGREES = 10.0
-HOLES = (5, 10)
-HOLE_LENGTH = 40
-SALT_SHARE = PEPPER_SHARE = 0.005
-NOISE_SIGMA = 5.0
-NOISE_VARIANCE = 0.5
-VARIANCE_FLOOR = 1e-10
 
 
 @dataclass(frozen=True)
@@ -130,55 +124,3 @@ def _grid(draw: Draw, height: int, width: int) -> Floats:
         along_rows = (turn[axis, 1] * y + offset)[:, None].astype(np.float32)
         np.add(along_rows, (turn[axis, 0] * x).astype(np.float32), out=grid[..., axis])
     return grid
-
-
-def cutout(
-    image: Floats,
-    rng: np.random.Generator,
-    *,
-    holes: tuple[int, int] = HOLES,
-    length: int = HOLE_LENGTH,
-) -> Floats:
-    """Return an image with square holes of zeros.
-
-    Parameters
-    ----------
-    image : ndarray, (c, h, w), float32
-    rng : Generator
-    holes : (int, int)
-        The least and the greatest number of them.
-    length : int
-        Of their edges in pixels. Their centres are anywhere; what is beyond the edge of the image
-        is cut off.
-    """
-    result = image.copy()
-    height, width = image.shape[-2:]
-    for _ in range(int(rng.integers(holes[0], holes[1] + 1))):
-        top, left = (int(rng.integers(extent)) - length // 2 for extent in (height, width))
-        result[:, max(top, 0) : max(top + length, 0), max(left, 0) : max(left + length, 0)] = 0
-    return result
-
-
-def noise(image: Floats, rng: np.random.Generator) -> Floats:
-    """Return an image with white pixels, black pixels, and noise that grows with brightness.
-
-    Parameters
-    ----------
-    image : ndarray, (c, h, w), float32
-        In [0, 1].
-    rng : Generator
-
-    Returns
-    -------
-    ndarray, (c, h, w), float32
-        In [0, 1].
-    """
-    from scipy.ndimage import gaussian_filter
-
-    speckled = np.where(rng.random(image.shape) < SALT_SHARE, np.float32(1), image).clip(0, 1)
-    speckled[rng.random(image.shape) < PEPPER_SHARE] = 0
-    sigmas = (0, NOISE_SIGMA, NOISE_SIGMA)
-    smooth = gaussian_filter(speckled, sigmas, mode="nearest")
-    deviation = np.sqrt(NOISE_VARIANCE * (smooth + VARIANCE_FLOOR))
-    noisy: Floats = speckled + deviation * rng.standard_normal(image.shape, np.float32)
-    return noisy.clip(0, 1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,21 +12,28 @@ from vemctl.errors import InputError, OptionError
 from vemctl.plugin import Sampler, TrainingRequest, VolumeFacts
 from vemctl_pssr.architecture import SCALE, Architecture, standard
 from vemctl_pssr.checkpoints import Checkpoint, Normalisation, forget, read_checkpoint
-from vemctl_pssr.data import HR, LR, PreparedSet, prepared_set, training_data
+from vemctl_pssr.data import (
+    HR,
+    LR,
+    PreparedSet,
+    prepared_set,
+    range_option,
+    training_data,
+)
 from vemctl_pssr.making_poor import PoorMaker
 from vemctl_pssr.memory import LARGE, num_parameters
 from vemctl_pssr.network import build as build_network
-from vemctl_pssr.ranges import RangeRule, rule_of_training
+from vemctl_pssr.ranges import range_of_training, rule_for
 from vemctl_pssr.samples import Frames, MadeSampler, PairSampler
 from vemctl_pssr.selecting import Selection
-from vemctl_pssr.train_options import TrainOptions
+from vemctl_pssr.structure import BLOCKS, FILTERS
+from vemctl_pssr.train_options import FinetuneOptions, TrainOptions
 from vemctl_pssr.trainer import BATCH, Learned, PssrTrainer
 
 EPOCH_STEPS = 500
 LOOKED_AT = 64
 """Samples of which mean and standard deviation are those of the training."""
 ENCODER = "wnresnet34"
-DENSE_FILTERS, DENSE_BLOCKS = 32, 32
 
 
 def make_trainer(options: TrainOptions, request: TrainingRequest) -> PssrTrainer:
@@ -49,7 +57,7 @@ def make_trainer(options: TrainOptions, request: TrainingRequest) -> PssrTrainer
     _check(options, architecture, request)
     frames = Frames(architecture.frames, in_time=_in_time(options, architecture, request))
     sampler, facts = _sampler(options, prepared, frames, request)
-    normalisation = _normalisation(sampler, found, request)
+    normalisation = _normalisation(sampler, found, options, request)
     if found is None:
         network = build_network(architecture, detach_skips=options.detach_skips)
     else:
@@ -85,9 +93,9 @@ def _architecture(
             return standard(
                 name,
                 frames,
-                filters=options.width or DENSE_FILTERS,
-                blocks=options.blocks or DENSE_BLOCKS,
-                growth=options.width or DENSE_FILTERS,
+                filters=options.width or FILTERS,
+                blocks=options.blocks or BLOCKS,
+                growth=options.width or FILTERS,
             )
         if options.blocks is not None:
             raise OptionError(f"--blocks: {name} has as many as its name says; leave it out")
@@ -146,51 +154,51 @@ def _sampler(
     request: TrainingRequest,
 ) -> tuple[Sampler, dict[str, Any]]:
     """Return what draws samples, and what is told of them beside the weights."""
-    edge = options.patch[1]
-    common = (edge, frames, options.augment, options.max_zoom)
-    if LR in request.data:
-        text = "dtype" if prepared else options.lr_range or options.hr_range
-        texts = {LR: text, HR: "dtype" if prepared else options.hr_range}
-        rules = {role: rule_of_training(each, f"--{role}-range") for role, each in texts.items()}
-        counts = {role: _files(request.data[role]) for role in (LR, HR)}
-        kept = {role: _files(request.validation.get(role, ())) or counts[role] for role in counts}
-        facts: dict[str, Any] = {
-            "range": texts[LR],
-            "voxel_size": _voxel_size(request.data[LR], 1),
-            "crappifier": prepared.crappifier if prepared else None,
-        }
-        return PairSampler(
-            *common,
-            {role: (rules[role],) * counts[role] for role in counts},
-            {role: (rules[role],) * kept[role] for role in kept},
-            prepared is not None,
-        ), facts
-    rule: RangeRule = rule_of_training(options.hr_range, "--hr-range")
+    common = (options.patch[1], frames, options.augment, options.max_zoom)
+    texts: dict[str, str | None] = {
+        role: "dtype" if prepared else range_option(options, role)[0] for role in request.data
+    }
+    _check_ranges(options, texts, request)
+    seen = LR if LR in request.data else HR
+    facts: dict[str, Any] = {
+        "range": range_of_training(texts[seen], [each.dtype for each in request.data[seen]]),
+        "voxel_size": _voxel_size(request.data[seen], 1 if seen == LR else SCALE),
+    }
+    if seen == LR:
+        if prepared is not None:
+            facts |= {"range": prepared.range, "crappifier": prepared.crappifier}
+        return PairSampler(*common, texts, prepared is not None), facts
     poor = PoorMaker.of(
         options,
         request.peek,
         training_data(options, request.volumes).volumes[HR],
         request.warn,
     )
+    facts |= {"crappifier": poor.name, "crappifier_parameters": poor.to_json()}
     selection = Selection() if options.select else None
-    count = _files(request.data[HR])
-    facts = {
-        "range": options.hr_range,
-        "voxel_size": _voxel_size(request.data[HR], SCALE),
-        "crappifier": poor.name,
-        "crappifier_parameters": poor.to_json(),
-    }
-    kept_count = _files(request.validation.get(HR, ())) or count
-    sampler = MadeSampler(*common, (rule,) * count, (rule,) * kept_count, poor, selection)
-    return sampler, facts
+    return MadeSampler(*common, texts[HR], poor, selection), facts
+
+
+def _check_ranges(
+    options: TrainOptions, texts: Mapping[str, str | None], request: TrainingRequest
+) -> None:
+    """Refuse files whose values do not fit their range, before a step is made."""
+    data = training_data(options, request.volumes)
+    for given, paths in ((request.data, data.volumes), (request.validation, data.validation)):
+        for role, everything in given.items():
+            for facts in everything:
+                rule = rule_for(texts[role], range_option(options, role)[1], facts.dtype)
+                rule.ranges_of(facts, str(paths[role][facts.file_index]))
 
 
 def _normalisation(
-    sampler: Sampler, found: Checkpoint | None, request: TrainingRequest
+    sampler: Sampler, found: Checkpoint | None, options: TrainOptions, request: TrainingRequest
 ) -> Normalisation:
     """Return the statistics of poor images: those of the weights, or of many samples."""
-    if found is not None and found.facts.get("normalisation"):
-        return found.normalisation()
+    if found is not None and isinstance(options, FinetuneOptions):
+        # What comes out is normalised by the training in any case.
+        stored = found.normalisation(options.mean, options.std)
+        return replace(stored, inputs=True, outputs=True)
     images = [sample[LR] for sample in request.look(sampler, LOOKED_AT)]
     values = np.stack(images)
     mean, std = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64, ddof=1))
@@ -200,10 +208,6 @@ def _normalisation(
             f"expected images, see --hr-range"
         )
     return Normalisation((mean,), (std,))
-
-
-def _files(facts: Sequence[VolumeFacts]) -> int:
-    return 1 + max((each.file_index for each in facts), default=-1)
 
 
 def _voxel_size(facts: Sequence[VolumeFacts], scale: int) -> list[float] | None:

@@ -174,7 +174,7 @@ class Checkpoint:
         from vemctl_pssr.network import build
 
         network = build(self.architecture, detach_skips=detach_skips)
-        load(network, dict(self.tensors), self.path)
+        load(network, dict(self.tensors), self.path, name=self.architecture.name)
         return network
 
     def _numbers(self, flag: str, text: str) -> tuple[float, ...]:

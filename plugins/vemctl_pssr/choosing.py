@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from vemctl.errors import InputError, OptionError
-from vemctl.plugin import Output, Request, Restorer, TimeWindow, Triple
+from vemctl.plugin import Output, Request, Restorer, Tiling, TimeWindow, Triple
 from vemctl_pssr.architecture import SCALE
 from vemctl_pssr.checkpoints import Checkpoint, forget, read_checkpoint
 from vemctl_pssr.memory import LARGE, num_parameters
@@ -25,7 +25,7 @@ OTHER_VOXELS = 0.15
 Frames = Literal["t", "z"]
 
 
-def check_options(options: PredictOptions, weights: Path) -> None:
+def check_options(options: PredictOptions, weights: Path, *, as_original: bool) -> None:
     """Refuse what no input could mend, before any is read.
 
     Raises
@@ -40,7 +40,14 @@ def check_options(options: PredictOptions, weights: Path) -> None:
             "--resample direct with --tiling original: published tiles do not begin at whole "
             "pixels of the input; leave one of them out"
         )
-    read_checkpoint(weights).normalisation(options.mean, options.std)
+    if as_original:
+        _refuse_ours(options)
+    found = read_checkpoint(weights)
+    found.normalisation(options.mean, options.std)
+    if options.frames is not None and found.architecture.frames == 1:
+        raise OptionError(
+            f"--frames {options.frames}: {weights.name} takes one frame; leave it out"
+        )
 
 
 def range_rule(options: PredictOptions, weights: Path, *, as_original: bool) -> RangeRule:
@@ -235,8 +242,9 @@ def _output(options: PredictOptions, request: Request, found: Checkpoint) -> Out
     return Output(unit_range=options.values == "full")
 
 
-def _refuse_ours(options: PredictOptions, request: Request) -> None:
+def _refuse_ours(options: PredictOptions, request: Request | None = None) -> None:
     """Refuse what the published programs have not."""
+    tiling = request.tiling if request else Tiling()
     ours = [
         flag
         for flag, given in (
@@ -244,8 +252,8 @@ def _refuse_ours(options: PredictOptions, request: Request) -> None:
             ("--values", options.values != "input"),
             ("--resample direct", options.resample == "direct"),
             ("--tiling even", options.tiling == "even"),
-            ("--overlap", request.tiling.overlap is not None),
-            ("--blend", request.tiling.window is not None),
+            ("--overlap", tiling.overlap is not None),
+            ("--blend", tiling.window is not None),
         )
         if given
     ]

@@ -10,7 +10,7 @@ from vemctl.errors import OptionError
 from vemctl_pssr.crappifiers import Crappifier, Noise, get
 from vemctl_pssr.train_options import PoorOptions
 
-OPTIONS = ("noise_level", "noise_sigma", "salt_pepper", "blur")
+OPTIONS = ("noise_level", "noise_smoothing", "salt_pepper", "blur")
 FITTED = ("noise_level", "blur")
 
 
@@ -20,7 +20,7 @@ def constants_of(crappifier: Crappifier) -> Mapping[str, str]:
     if crappifier.strength is not None:
         found["noise_level"] = crappifier.strength
     if crappifier.strength == "gaussian_level":
-        found["noise_sigma"] = "smoothing"
+        found["noise_smoothing"] = "smoothing"
     if "SP" in crappifier.name or crappifier.name == "new_crap":
         found["salt_pepper"] = "salt_pepper"
     return found

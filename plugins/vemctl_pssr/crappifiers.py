@@ -110,25 +110,6 @@ class Crappifier:
         values = self.published(image, draws, noise)
         return (values / self.white).astype(np.float32)
 
-    def eight_bit(
-        self, image: Image, draws: Draws | np.random.Generator, noise: Noise | None = None
-    ) -> npt.NDArray[np.uint8]:
-        """Return the poor image of a good one in 8 bit, as the published training sets have it.
-
-        The parameters are those of a call.
-
-        Returns
-        -------
-        ndarray of uint8, (y, x)
-            Truncated as in the original. The original leaves ``em_*`` as floats of 0..1: they are
-            rounded to the nearest.
-        """
-        values = self.published(image, draws, noise)
-        if self.white != WHITE:
-            values = np.rint(values * WHITE)
-        bytes_: npt.NDArray[np.uint8] = values.astype(np.uint8)
-        return bytes_
-
     def centred(self) -> Crappifier:
         """Return the same on a grid that does not depend on the size of the image.
 

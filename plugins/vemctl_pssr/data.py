@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from vemctl.errors import InputError, OptionError
-from vemctl.plugin import TrainingData, volumes_at
+from vemctl.plugin import TrainingData, volumes_at, volumes_by_suffix
 from vemctl_pssr.architecture import SCALE
 from vemctl_pssr.constants import crappifier_of
-from vemctl_pssr.ranges import rule_of_training
+from vemctl_pssr.ranges import rule_of_training, statistics_of_training
 from vemctl_pssr.selecting import selection_statistics
 from vemctl_pssr.train_options import PoorOptions, TrainOptions
 
@@ -41,6 +41,8 @@ class PreparedSet:
     voxel_size : (z, y, x), optional
         Of good images, in nanometres.
     crappifier : str
+    range : str
+        What became 0 and 1 of the images that it was made of.
     """
 
     folder: Path
@@ -48,6 +50,7 @@ class PreparedSet:
     counts: tuple[int, int]
     voxel_size: tuple[float, float, float] | None
     crappifier: str
+    range: str
 
     def paths(self, part: str) -> dict[str, tuple[Path, ...]]:
         """Return the volumes of a part by role."""
@@ -86,6 +89,7 @@ def _from_record(folder: Path, record: Any) -> PreparedSet:
         (train, valid),
         None if size is None else (float(size[0]), float(size[1]), float(size[2])),
         str(record["crappifier"]),
+        rule_of_training(str(record["range"]), "the record's range").text,
     )
 
 
@@ -101,26 +105,33 @@ def training_data(options: TrainOptions, volumes: Sequence[Path]) -> TrainingDat
     found = prepared_set(volumes)
     if found is not None:
         return _of_prepared(options, found)
+    weights = () if options.feature_weights is None else (options.feature_weights,)
+    for path in (*options.emulate_noise, *weights):
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder; check the path")
     if volumes and (options.hr or options.lr):
         flag = "--hr" if options.hr else "--lr"
         raise OptionError(
             f"{volumes[0]}: {flag} is given too; expected good images either without a flag or "
             f"with --hr, which goes with --lr"
         )
-    good = expanded(volumes or options.hr)
+    good = expanded(volumes or options.hr, options.frames)
     if not good:
         raise OptionError(
             "no images to learn from: name good ones, a folder of some, or what vemctl prepare "
             "pssr has made"
         )
-    held = {HR: expanded(options.validation_hr), LR: expanded(options.validation_lr)}
+    held = {
+        HR: expanded(options.validation_hr, options.frames),
+        LR: expanded(options.validation_lr, options.frames),
+    }
     if not options.lr:
         if held[LR]:
             raise OptionError("--validation-lr without --lr: poor images are made; leave it out")
         kept = {HR: held[HR]} if held[HR] else {}
         return _split(options, {HR: good}, kept, TrainingData({}))
     _refuse_poor_options(options, "--lr", "the poor images are real")
-    poor = expanded(options.lr)
+    poor = expanded(options.lr, options.frames)
     for flags, pair in (
         ("--lr and --hr", (poor, good)),
         ("--validation-lr and --validation-hr", (held[LR], held[HR])),
@@ -159,11 +170,16 @@ def check_options(options: TrainOptions) -> None:
 
 def training_statistics(options: TrainOptions, role: str) -> tuple[str, ...]:
     """Return what must be measured of volumes of a role."""
-    text = options.lr_range or options.hr_range if role == LR else options.hr_range
-    flag = f"--{role}-range" if role == HR or options.lr_range else "--hr-range"
-    wanted = rule_of_training(text, flag).statistics
+    wanted = statistics_of_training(*range_option(options, role))
     made = role == HR and not options.lr
     return (*wanted, *selection_statistics()) if made and options.select else wanted
+
+
+def range_option(options: TrainOptions, role: str) -> tuple[str | None, str]:
+    """Return the range of a role as it was typed, if it was, and the flag that it comes from."""
+    if role == LR and options.lr_range is not None:
+        return options.lr_range, "--lr-range"
+    return options.hr_range, "--hr-range"
 
 
 def split_by_files(count: int) -> tuple[list[int], list[int]]:
@@ -173,9 +189,20 @@ def split_by_files(count: int) -> tuple[list[int], list[int]]:
     return [i for i in range(count) if i not in last], last
 
 
-def expanded(paths: Sequence[Path]) -> tuple[Path, ...]:
-    """Return the volumes that paths stand for; folders are what is in them."""
-    return tuple(each for path in paths for each in volumes_at(path))
+def expanded(paths: Sequence[Path], frames: int = 1) -> tuple[Path, ...]:
+    """Return the volumes that paths stand for; folders are what is in them.
+
+    Images are files of their own, also where their names differ in numbers alone; only where
+    several frames are wanted, such files are the planes of one volume.
+    """
+    return tuple(each for path in paths for each in _at(path, frames))
+
+
+def _at(path: Path, frames: int) -> Sequence[Path]:
+    found = volumes_at(path)
+    if frames == 1 and found == (path,) and path.is_dir():
+        return volumes_by_suffix(path) or found
+    return found
 
 
 def _split(

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from vemctl_pssr.architecture import SCALE
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCALE = 4
 Span = tuple[int, int]
 
 

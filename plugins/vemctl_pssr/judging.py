@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from vemctl.nn import quality
 from vemctl.plugin import Batch, Validation
+from vemctl_pssr.losses import SSIM_WINDOW
 
-WINDOW = 11
 SIGMA = 1.5
 FLOORS = (1e-4, 9e-4)
 PERCENTILES = (0.1, 99.9)
@@ -107,13 +107,13 @@ def ssim(prediction: Tensor, target: Tensor) -> Tensor:
 
 
 def _ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    places = torch.arange(WINDOW, dtype=torch.float32, device=target.device) - WINDOW // 2
+    places = torch.arange(SSIM_WINDOW, dtype=torch.float32, device=target.device) - SSIM_WINDOW // 2
     line = torch.exp(-(places**2) / (2 * SIGMA**2))
     line = line / line.sum()
     window = torch.outer(line, line)[None, None]
 
     def smooth(images: Tensor) -> Tensor:
-        return functional.conv2d(images, window, padding=WINDOW // 2)
+        return functional.conv2d(images, window, padding=SSIM_WINDOW // 2)
 
     mean_1, mean_2 = smooth(prediction), smooth(target)
     variance_1 = smooth(prediction**2) - mean_1**2
@@ -164,15 +164,3 @@ def norm_minmse(target: Tensor, prediction: Tensor) -> tuple[Tensor, Tensor]:
     centred = prediction - prediction.mean()
     covariance = (centred * normal).sum() / (centred.numel() - 1)
     return normal, centred * (covariance / centred.square().mean())
-
-
-def norm_ssim(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return `ssim` after `norm_minmse`, (); arguments as there."""
-    normal_target, normal_prediction = norm_minmse(target, prediction)
-    return ssim(normal_prediction, normal_target)
-
-
-def norm_psnr(prediction: Tensor, target: Tensor) -> Tensor:
-    """Return `psnr` after `norm_minmse`, (); arguments as there."""
-    normal_target, normal_prediction = norm_minmse(target, prediction)
-    return psnr(normal_prediction, normal_target)

@@ -13,14 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vemctl_pssr.memory import ATTENTION_BYTES, CUDNN_UP_TO
 from vemctl_pssr.structure import UpBlock
 
 BN_BIAS = 1e-3  # at which the normalisations of the way up begin
 SPECTRAL_EPSILON = 1e-12
-ATTENTION_BYTES = 64 * 2**20
-"""Of the weights of an attention at once, in float32; a 512 x 512 tile fits in one go."""
-CUDNN_UP_TO = 128
-"""Channels that cuDNN convolves in float32; for more, torch's own way is as quick or quicker."""
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -> Tensor:

@@ -73,7 +73,7 @@ def make_loss(
     std: Sequence[float] = (1.0,),
     device: str = "cpu",
 ) -> WeightedLoss:
-    """Return the loss that a text such as ``"1*MSE"`` or ``"1*L1+0.5*SSIM"`` means.
+    """Return the loss that a text such as ``"MSE"`` or ``"1*L1+0.5*SSIM"`` means.
 
     Parameters
     ----------
@@ -121,7 +121,8 @@ def parse_loss(text: str) -> dict[str, float]:
     Parameters
     ----------
     text : str
-        ``WEIGHT*NAME`` joined by ``+``; names are MSE, L1, SSIM (1 less it) and FEATURE.
+        ``WEIGHT*NAME``, or ``NAME`` for a weight of 1, joined by ``+``; names are MSE, L1, SSIM
+        (1 less it) and FEATURE.
 
     Raises
     ------
@@ -130,12 +131,12 @@ def parse_loss(text: str) -> dict[str, float]:
     """
     weights: dict[str, float] = {}
     for part in text.split("+"):
-        match = re.fullmatch(r"\s*([0-9.eE-]+)\s*\*\s*(\w+)\s*", part)
-        weight = _number(match[1]) if match else math.nan
+        match = re.fullmatch(r"\s*(?:([0-9.eE-]+)\s*\*\s*)?(\w+)\s*", part)
+        weight = _number(match[1] or "1") if match else math.nan
         if not match or match[2] not in NAMES or match[2] in weights or not 0 < weight < math.inf:
             raise OptionError(
-                f"--loss {text}: {part.strip()!r} is no term; expected WEIGHT*NAME, joined by +, "
-                f"each of {', '.join(NAMES)} at most once, such as 1*MSE or 1*L1+0.5*SSIM"
+                f"--loss {text}: {part.strip()!r} is no term; expected NAME or WEIGHT*NAME, "
+                f"joined by +, each of {', '.join(NAMES)} at most once, such as MSE or L1+0.5*SSIM"
             )
         weights[match[2]] = weight
     return weights

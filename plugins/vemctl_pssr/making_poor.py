@@ -15,7 +15,7 @@ from vemctl.plugin import Peek, Warn
 from vemctl_pssr.constants import constants_of, crappifier_of
 from vemctl_pssr.crappifiers import WHITE, Crappifier, Noise
 from vemctl_pssr.noise_estimate import estimate
-from vemctl_pssr.ranges import rule_of_training
+from vemctl_pssr.ranges import rule_for
 from vemctl_pssr.train_options import PoorOptions
 
 Floats = npt.NDArray[np.float32]
@@ -105,13 +105,12 @@ def _fitted(
         for image in _slices(values, (0.0, float(values.max()) / brightest))
     ]
     level, blur = (median(each) for each in zip(*found, strict=True))
-    misfits = [each.misfit for each in found if each.misfit is not None]
     names = ", ".join(path.name for path in options.emulate_noise)
     tell(
         f"fitted to {names}: --noise-level {level:.4g} --blur {blur:.3g} (of {crappifier.name}); "
         f"give these to have the same without the fit"
     )
-    if misfits and median(misfits) > UNLIKE:
+    if median(each.misfit for each in found) > UNLIKE:
         tell(
             f"{names} is unlike what {crappifier.name} makes of the good images at any noise and "
             f"blur: its noise or its structures are of another kind; look at samples of "
@@ -131,8 +130,7 @@ def _slices(values: npt.NDArray[Any], ends: tuple[float, float]) -> list[Floats]
 
 def _ends(values: npt.NDArray[Any], options: PoorOptions) -> tuple[float, float]:
     """Return what becomes 0 and 1 of a good image, as far as what was read of it tells."""
-    text = getattr(options, "hr_range", None)
-    rule = rule_of_training(text or ("dtype" if values.dtype == np.uint8 else "max"), "--hr-range")
+    rule = rule_for(getattr(options, "hr_range", None), "--hr-range", values.dtype.name)
     if rule.kind == "values":
         return rule.ends
     if rule.kind == "percentiles":

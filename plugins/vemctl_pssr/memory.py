@@ -22,8 +22,11 @@ CALL_WORKSPACE = 1.45
 STEP_WORKSPACE = 1.1
 COPIES_IN_TRAINING = 6
 """Of parameters: themselves, gradients, Adam's two moments, normed kernels and their gradients."""
-ATTENTION_BYTES = 64 * 2**20  # as in `vemctl_pssr.layers`, which needs torch
-CUDNN_UP_TO = 128  # likewise: convolutions of more channels unfold a tile
+ATTENTION_BYTES = 64 * 2**20
+"""Of the weights of an attention at once, in float32; a 512 x 512 tile fits in one go."""
+CUDNN_UP_TO = 128
+"""Channels that cuDNN convolves in float32; torch's own way, for more, is as quick or quicker, but
+unfolds a tile."""
 DENSE_CONVS = 5  # of a dense block; three of these are a block of an RRDB
 
 

@@ -22,12 +22,10 @@ from vemctl.plugin import (
 from vemctl_pssr.prepare_options import PrepareOptions
 from vemctl_pssr.published import PUBLISHED
 from vemctl_pssr.ranges import RULES
-from vemctl_pssr.train_options import FinetuneOptions, TrainOptions
+from vemctl_pssr.train_options import STATISTICS, FinetuneOptions, TrainOptions
 
 if TYPE_CHECKING:
     import torch
-
-STATISTICS = "M|M,M,M"
 
 
 @dataclass(frozen=True)
@@ -54,9 +52,9 @@ class PredictOptions:
     scale_range: str | None = option(
         None,
         metavar=RULES,
-        help="What becomes 0 and 1 for the network: 0 and the maximum of all, of the first slice "
-        "or of each slice, the range of the type, two values, or two percentiles. Default: as the "
-        "weights were trained, else max; first-slice for the published EM model.",
+        help="What becomes 0 and 1 for the network: 0 and the maximum of a channel, of the first "
+        "slice or of each slice, the range of the type, two values, or two percentiles. Default: "
+        "as the weights were trained, else max; first-slice for the published EM model.",
     )
     values: Literal["input", "full"] = option(
         "input",
@@ -95,8 +93,8 @@ class Pssr(Method):
         from vemctl_pssr.choosing import check_options, range_rule
 
         assert weights is not None, "pssr takes weights"
-        check_options(options, weights)
-        return range_rule(options, weights, as_original=as_original).statistics
+        check_options(options, weights, as_original=as_original)
+        return range_rule(options, weights, as_original=as_original).statistics_to_predict
 
     def time_window(
         self,

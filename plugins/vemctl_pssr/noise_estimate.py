@@ -19,7 +19,6 @@ from vemctl.errors import InputError, OptionError
 from vemctl_pssr.architecture import SCALE
 from vemctl_pssr.crappifiers import WHITE, Crappifier, Noise
 from vemctl_pssr.likeness import FLOOR, Doubles, Measured, remainder, ring_weights, spectrum
-from vemctl_pssr.scaling_down import zoom
 
 LEAST = 32
 """Pixels of a poor image along y and x."""
@@ -37,8 +36,6 @@ REMAINDER_WEIGHT = 0.05
 """Against the spectrum: as precise as each is, given as many pixels."""
 SAME_CONTRAST = 0.12
 """Contrasts that differ by less are taken to be the same: blur is then better known."""
-PROXY_SMOOTHING = 1.5
-"""Of a poor image that stands for a good one, in its pixels."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +47,19 @@ class NoiseEstimate:
     level : float
         What the crappifier's `strength` names.
     blur : float
-        Standard deviation, in pixels of the good image; 0 if there was no good image.
+        Standard deviation, in pixels of the good image.
     contrast : float
         Of the poor image, as a multiple of that of the good ones; 1 if it was taken as it is.
-    misfit : float, optional
+    misfit : float
         Root mean square of what is left between both spectra, as a natural logarithm; about 0.1
         where the noise is as the crappifier's. Above 0.5 the poor image is of another kind: its
-        noise is not white, or its structures are others. None if there was no good image.
+        noise is not white, or its structures are others.
     """
 
     level: float
     blur: float
     contrast: float
-    misfit: float | None
+    misfit: float
 
     def __iter__(self) -> Iterator[float]:
         return iter((self.level, self.blur))
@@ -70,7 +67,7 @@ class NoiseEstimate:
 
 def estimate(
     poor: npt.NDArray[np.floating],
-    good: Sequence[npt.NDArray[np.floating]] | None,
+    good: Sequence[npt.NDArray[np.floating]],
     crappifier: Crappifier,
     noise: Noise | None = None,
     *,
@@ -82,9 +79,8 @@ def estimate(
     ----------
     poor : ndarray, (y, x)
         Intensities 0..1.
-    good : sequence of ndarray, (4 y, 4 x), optional
-        The same kind of tissue, in intensities 0..1; the more of it, the better. Without, the poor
-        image, smoothed, stands for it, no blur is found, and fine structures count as noise.
+    good : sequence of ndarray, (4 y, 4 x)
+        The same kind of tissue, in intensities 0..1; at least one, and the more of it, the better.
     crappifier : Crappifier
     noise : Noise, optional
         The rest of the noise, which is not fitted. Default: the published one.
@@ -110,10 +106,6 @@ def estimate(
         )
     _check(poor, LEAST, "the poor image")
     real: Doubles = poor.astype(np.float64)
-    if good is None or not len(good):
-        fit = _Fit(real, [_proxy(real)], crappifier, noise or crappifier.noise, contrast=False)
-        level = fit.level(fit.at(0.0, spectra=False)[1])
-        return NoiseEstimate(level, 0.0, 1.0, None)
     for image in good:
         _check(image, LEAST * SCALE, "a good image")
     used = [_middle(image, len(good)) for image in good]
@@ -175,7 +167,7 @@ class _Fit:
         left = np.log(self._poor.spectrum / made.spectrum) - self._compare(made)[1]
         return float(np.sqrt(np.sum(self._weights * left**2)))
 
-    def at(self, blur: float, *, spectra: bool = True) -> tuple[float, float]:
+    def at(self, blur: float) -> tuple[float, float]:
         """Return the distance at a blur, and the spread of the noise with which it is least."""
         if blur not in self._found:
             from scipy import optimize
@@ -186,10 +178,7 @@ class _Fit:
                 low, high = max(0.0, near - NEAR), min(MOST_SPREAD, near + NEAR)
 
             def distance(spread: float) -> float:
-                made = self._made(blur, spread)
-                if spectra:
-                    return self._compare(made)[0]
-                return float(np.log(self._poor.remainder / made.remainder) ** 2)
+                return self._compare(self._made(blur, spread))[0]
 
             best = optimize.minimize_scalar(
                 distance, bounds=(low, high), method="bounded", options={"xatol": 1e-3}
@@ -267,14 +256,6 @@ def _middle(image: npt.NDArray[np.floating], count: int) -> npt.NDArray[np.float
     sides = [min(side, max(most, LEAST * SCALE)) // SCALE * SCALE for side in image.shape]
     y, x = ((whole - side) // 2 for whole, side in zip(image.shape, sides, strict=True))
     return (image[y : y + sides[0], x : x + sides[1]] * WHITE).astype(np.float32)
-
-
-def _proxy(poor: Doubles) -> npt.NDArray[np.float32]:
-    """Return what stands for a good image, in 0..255."""
-    from scipy import ndimage
-
-    smooth = ndimage.gaussian_filter(poor, PROXY_SMOOTHING, mode="nearest")
-    return (zoom(smooth, SCALE) * WHITE).astype(np.float32)
 
 
 def _least(function: Callable[[float], float], grid: Sequence[float], *, tolerance: float) -> float:

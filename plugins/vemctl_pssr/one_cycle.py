@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import torch
 
+DIV, FINAL_DIV = 25.0, 250_000.0
+"""By how much the rates at the beginning and at the end are less than the peak."""
+MOMENTA = (0.95, 0.85)
+"""At both ends, and at the peak."""
 BETA_2 = 0.99
 EPSILON = 1e-8
 
@@ -22,9 +26,6 @@ def rate_and_momentum(
     peak: float,
     *,
     pct_start: float = 0.3,
-    div: float = 25.0,
-    final_div: float = 250_000.0,
-    moms: tuple[float, float] = (0.95, 0.85),
 ) -> tuple[float, float]:
     """Return the learning rate and the momentum of an update.
 
@@ -41,19 +42,15 @@ def rate_and_momentum(
         The greatest rate.
     pct_start : float
         What part of the cycle rises.
-    div, final_div : float
-        By how much the rates at the beginning and at the end are less than the peak.
-    moms : (float, float)
-        Momentum at both ends, and at the peak.
     """
     step, total_steps = min(step, total_steps), max(total_steps, 1)
     rising = int(pct_start * total_steps)
     if step < rising:
         part = step / rising
-        return _cosine(peak / div, peak, part), _cosine(*moms, part)
+        return _cosine(peak / DIV, peak, part), _cosine(*MOMENTA, part)
     # Without a falling part, as for pct_start = 1, the cycle ends at the peak.
     part = (step - rising) / max(total_steps - rising, 1)
-    return _cosine(peak, peak / final_div, part), _cosine(moms[1], moms[0], part)
+    return _cosine(peak, peak / FINAL_DIV, part), _cosine(*MOMENTA[::-1], part)
 
 
 def _cosine(start: float, end: float, part: float) -> float:
@@ -67,9 +64,6 @@ def set_step(
     peaks: Sequence[float],
     *,
     pct_start: float = 0.3,
-    div: float = 25.0,
-    final_div: float = 250_000.0,
-    moms: tuple[float, float] = (0.95, 0.85),
 ) -> None:
     """Prepare an optimiser for an update, so that it does what the published one does.
 
@@ -88,19 +82,11 @@ def set_step(
         Of the cycle.
     peaks : sequence of float
         The greatest rate of each group.
-    pct_start, div, final_div, moms
+    pct_start : float
         See `rate_and_momentum`.
     """
     correction = 1 - BETA_2 ** (step + 1)
     for group, peak in zip(optimizer.param_groups, peaks, strict=True):
-        group["lr"], momentum = rate_and_momentum(
-            step,
-            total_steps,
-            peak,
-            pct_start=pct_start,
-            div=div,
-            final_div=final_div,
-            moms=moms,
-        )
+        group["lr"], momentum = rate_and_momentum(step, total_steps, peak, pct_start=pct_start)
         group["betas"] = (momentum, BETA_2)
         group["eps"] = EPSILON / math.sqrt(correction)

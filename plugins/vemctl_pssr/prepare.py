@@ -20,22 +20,24 @@ from vemctl_pssr.data import PARTS
 from vemctl_pssr.making_poor import PoorMaker
 from vemctl_pssr.prepare_options import PrepareOptions
 from vemctl_pssr.prepare_sources import Source, SourceFinder
-from vemctl_pssr.ranges import RangeRule, rule_of_training, scaled
+from vemctl_pssr.ranges import (
+    RangeRule,
+    range_of_training,
+    rule_for,
+    scaled,
+    statistics_of_training,
+)
 from vemctl_pssr.selecting import Selection, selection_statistics
 
 Images = npt.NDArray[Any]
+FLAG = "--hr-range"
 OVERVIEW = ("min", "max", "mean", "std", percentile(2), percentile(99.99))
 
 
 def preparation_statistics(options: PrepareOptions) -> tuple[str, ...]:
     """Return what must be measured of every file."""
-    rules = [options.hr_range] if options.hr_range else ["dtype", "max"]
-    wanted = [name for rule in rules for name in _rule(rule).statistics]
+    wanted = statistics_of_training(options.hr_range, FLAG)
     return tuple(dict.fromkeys((*OVERVIEW, *wanted, *selection_statistics())))
-
-
-def _rule(text: str) -> RangeRule:
-    return rule_of_training(text, "--hr-range")
 
 
 class PssrPreparation:
@@ -102,6 +104,14 @@ class PssrPreparation:
             "frames": options.frames,
             "counts": counts,
             "voxel_size": None if self._voxel_size is None else list(self._voxel_size),
+            "range": range_of_training(
+                options.hr_range,
+                [
+                    f.dtype
+                    for role in self._request.names
+                    for f in self._request.patches.facts(role)
+                ],
+            ),
             "crappifier": self._poor.name,
             "crappifier_parameters": self._poor.to_json(),
         }
@@ -186,9 +196,7 @@ class PssrPreparation:
         return stored
 
     def _rule_for(self, facts: VolumeFacts) -> RangeRule:
-        if self._options.hr_range is not None:
-            return _rule(self._options.hr_range)
-        return _rule("dtype" if facts.dtype == "uint8" else "max")
+        return rule_for(self._options.hr_range, FLAG, facts.dtype)
 
     def _write_overview(self, folder: Path) -> None:
         """Write a table of the files with their statistics, as the published one has them."""

@@ -49,15 +49,15 @@ def preparation_data(options: PrepareOptions, inputs: Sequence[Path]) -> Trainin
         raise OptionError(f"--size {options.size}: expected a multiple of {SCALE}")
     crappifier_of(options)
     train: list[Path] = []
-    valid = list(expanded(options.validation))
+    valid = list(expanded(options.validation, options.frames))
     named: list[Path] = []
     for path in inputs:
         folders = _named_parts(path)
         if folders is None:
-            train.extend(expanded([path]))
+            train.extend(expanded([path], options.frames))
         else:
-            train.extend(expanded(folders[0]))
-            named.extend(expanded(folders[1]))
+            train.extend(expanded(folders[0], options.frames))
+            named.extend(expanded(folders[1], options.frames))
     if named and valid:
         raise OptionError("--validation: there are folders called valid too; leave one of them out")
     kept = {path.absolute() for path in valid}

@@ -26,8 +26,8 @@ class RangeRule:
     text : str
         As it is typed.
     kind : str
-        max: 0 to the largest value of all that is restored; first-slice and slice: 0 to the
-        largest of the first, or of each slice; dtype: 0 to the maximum of the type; values;
+        max: 0 to the largest value of a channel; first-slice and slice: 0 to the largest of the
+        first, or of each slice; dtype: 0 to the maximum of the type; values;
         percentiles.
     ends : (float, float)
         Of the last two.
@@ -42,7 +42,7 @@ class RangeRule:
 
     @property
     def statistics(self) -> tuple[str, ...]:
-        """What must be measured."""
+        """What must be measured of a volume that is trained on."""
         if self.kind == "max":
             return ("min", "max")
         if self.kind in {"first-slice", "slice"}:
@@ -51,6 +51,11 @@ class RangeRule:
             low, high = self.ends
             return percentile(low), percentile(high)
         return (LOWEST, HIGHEST) if self.kind == "dtype" else ()
+
+    @property
+    def statistics_to_predict(self) -> tuple[str, ...]:
+        """What must be measured of a volume that is enlarged: channels have their own maxima."""
+        return (*self.statistics, SLICES) if self.kind == "max" else self.statistics
 
     def ranges_of(self, facts: VolumeFacts, name: str) -> Ranges:
         """Return the ranges of a volume.
@@ -75,10 +80,12 @@ class RangeRule:
             return Ranges(self._checked(low, high, name))
         if self.kind == "dtype":
             return Ranges((0.0, self._top_of_type(facts, name)))
-        self._refuse_negative(known["min"], name)
-        if self.kind == "max":
+        self._refuse_negative(known["min"], known.get("max"), name)
+        if self.kind == "max" and facts.num_channels == 1:
             return Ranges(self._checked(0.0, known["max"], name))
         tops, count = facts.slices[SLICES], facts.shape[0]
+        if self.kind == "max":
+            tops = _by_channel(tops, count, facts.num_channels)
         if self.kind == "first-slice":
             tops = [tops[i // count * count] for i in range(len(tops))]
         dark = next((i for i, top in enumerate(tops) if not top > 0), None)
@@ -102,7 +109,7 @@ class RangeRule:
         import numpy as np
 
         dtype = np.dtype(facts.dtype)
-        self._refuse_negative(facts.statistics[LOWEST], name)
+        self._refuse_negative(facts.statistics[LOWEST], facts.statistics[HIGHEST], name)
         if dtype.kind != "f":
             return float(np.iinfo(dtype).max)
         highest = facts.statistics[HIGHEST]
@@ -113,11 +120,12 @@ class RangeRule:
             )
         return 1.0
 
-    def _refuse_negative(self, lowest: float, name: str) -> None:
+    def _refuse_negative(self, lowest: float, highest: float | None, name: str) -> None:
         if lowest < 0:
+            high = "HIGH" if highest is None or highest <= lowest else f"{highest:g}"
             raise InputError(
                 f"{name}: values down to {lowest:g}, where 0 should be black; expected none below "
-                f"0, or give the range: {self.flag} {lowest:g},HIGH"
+                f"0, or give the range: {self.flag} {lowest:g},{high}"
             )
 
 
@@ -144,6 +152,16 @@ class Ranges:
         if not self.tops:
             return self.ends
         return 0.0, self.tops[series * self.num_slices + z]
+
+
+def _by_channel(tops: Sequence[float], num_slices: int, num_channels: int) -> list[float]:
+    """Return the maximum of its channel for every slice; channels go round within time points."""
+    channels = [i // num_slices % num_channels for i in range(len(tops))]
+    highest = [
+        max(top for top, channel in zip(tops, channels, strict=True) if channel == number)
+        for number in range(num_channels)
+    ]
+    return [highest[channel] for channel in channels]
 
 
 def parse_range(text: str, flag: str = "--scale-range") -> RangeRule:
@@ -195,6 +213,34 @@ def rule_of_training(text: str, flag: str) -> RangeRule:
             f"values or two percentiles"
         )
     return rule
+
+
+def rule_for(text: str | None, flag: str, dtype: str) -> RangeRule:
+    """Return the rule of a volume that is trained on: as asked, or as published.
+
+    The published preparation divides 8 bit by 255, and others by the maximum of a file (the
+    specification, 7).
+
+    Parameters
+    ----------
+    text : str, optional
+    flag : str
+    dtype : str
+        NumPy name of the stored type.
+    """
+    return rule_of_training(text or ("dtype" if dtype == "uint8" else "max"), flag)
+
+
+def statistics_of_training(text: str | None, flag: str) -> tuple[str, ...]:
+    """Return what `rule_for` needs of a volume whose type is not known yet."""
+    dtypes = ("uint8", "uint16") if text is None else ("uint8",)
+    wanted = [name for dtype in dtypes for name in rule_for(text, flag, dtype).statistics]
+    return tuple(dict.fromkeys(wanted))
+
+
+def range_of_training(text: str | None, dtypes: Sequence[str]) -> str:
+    """Return what is recorded of the ranges of a training, for predictions to do the same."""
+    return text or ("dtype" if set(dtypes) <= {"uint8"} else "max")
 
 
 def rule_as_trained(facts: Any, *, from_notebook: bool) -> RangeRule:

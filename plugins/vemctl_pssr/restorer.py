@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vemctl.plugin import Footprint, Output, Place, Triple
 from vemctl_pssr.architecture import SCALE
@@ -116,27 +117,33 @@ class EvenTiles(_PssrRestorer):
     footprint : Footprint
         See `even_footprint`.
     straight : bool
-        Give networks that enlarge by themselves the input's own pixels; otherwise, as the
-        published program, what is left of them after enlarging and shrinking again.
+        Give networks that enlarge by themselves the input's own pixels, and others these enlarged
+        edges on edges. Otherwise, as the published program, all are enlarged corners on corners
+        of the plane, and shrunk again for networks that enlarge.
     """
 
     def __init__(self, setup: Setup, footprint: Footprint, *, straight: bool) -> None:
         super().__init__(setup, footprint)
-        self._straight = straight and self._upscaler.architecture.upsamples
+        self._straight = straight
 
     def __call__(self, tiles: Sequence[Tensor], places: Sequence[Place]) -> Tensor:
         """Enlarge tiles, (n, 1, z, y, x) in the volume's units -> (n, 1, 1, 4 y, 4 x)."""
         seen = [self._seen(self._frames(tiles, i, place), place) for i, place in enumerate(places)]
         batch = torch.stack(seen)  # (n, frames, h, w)
-        restore = self._upscaler if self._straight else self._upscaler.of_enlarged
+        upsamples = self._upscaler.architecture.upsamples
+        restore = self._upscaler if self._straight and upsamples else self._upscaler.of_enlarged
         restored = restore(batch)  # (n, H, W)
         cores = [self._in_units(*pair) for pair in zip(restored, places, strict=True)]
         return torch.stack(cores)[:, None, None]
 
     def _seen(self, frames: Tensor, place: Place) -> Tensor:
         """Return what the network sees of a tile that has a margin."""
-        if self._straight:
+        if self._straight and self._upscaler.architecture.upsamples:
             return frames[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        if self._straight:
+            whole = functional.interpolate(frames[None], scale_factor=SCALE, mode="bilinear")[0]
+            edge = SCALE * MARGIN
+            return whole[:, edge:-edge, edge:-edge]
         (_, top, left), (_, height, width) = place.start, place.core
         part = (
             (SCALE * top, SCALE * (top + height)),
@@ -248,7 +255,7 @@ class PublishedTiles(_PssrRestorer):
         (rows, y), (columns, x) = spans
         inside = enlarge(cut, (y, x), self._plane[1:], (rows, columns))
         right, bottom = size - inside.shape[2], size - inside.shape[1]
-        return torch.nn.functional.pad(inside, (0, right, 0, bottom))
+        return functional.pad(inside, (0, right, 0, bottom))
 
     def memory(self, tile: Triple, batch: int) -> int:  # noqa: ARG002
         """Return the bytes of the network, of its tiles, and of the part that they make."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ from vemctl.plugin import Patches, Sample, Triple, VolumeFacts, draw_place
 from vemctl_pssr.architecture import SCALE
 from vemctl_pssr.augmenting import apply, drawn
 from vemctl_pssr.data import HR, LR
-from vemctl_pssr.ranges import RangeRule, scaled
+from vemctl_pssr.ranges import rule_for, scaled
 
 Floats = npt.NDArray[np.float32]
 MakePoor = Callable[[Floats, np.random.Generator], Floats]
@@ -113,17 +113,14 @@ class MadeSampler(_Drawing):
 
     Attributes
     ----------
-    rules : tuple of RangeRule
-        Of the files to train on.
-    validation_rules : tuple of RangeRule
-        Of those to validate on.
+    range : str, optional
+        What becomes 0 and 1; see `vemctl_pssr.ranges.rule_for`.
     make_poor : callable
     choose : callable, optional
         Moves a place to where there is something.
     """
 
-    rules: tuple[RangeRule, ...]
-    validation_rules: tuple[RangeRule, ...]
+    range: str | None
     make_poor: MakePoor
     choose: ChoosePlace | None
 
@@ -139,23 +136,21 @@ class MadeSampler(_Drawing):
 
     def draw(self, patches: Patches, rng: np.random.Generator, number: int) -> Sample:  # noqa: ARG002
         """Return an augmented sample: ``lr`` (frames, y, x) and ``hr`` (1, 4 y, 4 x)."""
-        good = self._good(patches, rng, self.rules)
+        good = self._good(patches, rng)
         if self.augment == "flips":
             good = np.ascontiguousarray(oriented(good, int(rng.integers(8))))
         return _sample(*self._augmented(*self._pair(good, rng), rng))
 
     def draw_validation(self, patches: Patches, rng: np.random.Generator, number: int) -> Sample:  # noqa: ARG002
         """Return a sample as it is."""
-        return _sample(*self._pair(self._good(patches, rng, self.validation_rules), rng))
+        return _sample(*self._pair(self._good(patches, rng), rng))
 
-    def _good(
-        self, patches: Patches, rng: np.random.Generator, rules: Sequence[RangeRule]
-    ) -> Floats:
+    def _good(self, patches: Patches, rng: np.random.Generator) -> Floats:
         index, corner = draw_place(patches.facts(HR), self.patch, rng)
         if self.choose is not None:
             corner = self.choose(patches, HR, index, corner, self.patch, rng)
         values = self.frames.read(patches, HR, index, corner, self.patch[1:])
-        return _in_range(values, patches.facts(HR)[index], rules)
+        return _in_range(values, patches.facts(HR)[index], self.range)
 
     def _pair(self, good: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
         poor = np.stack([self.make_poor(frame, rng) for frame in good])
@@ -169,16 +164,13 @@ class PairSampler(_Drawing):
 
     Attributes
     ----------
-    rules : mapping of str to tuple of RangeRule
-        By role, of the files to train on.
-    validation_rules : mapping of str to tuple of RangeRule
-        The same of those to validate on.
+    ranges : mapping of str to str, optional
+        What becomes 0 and 1, by role; see `vemctl_pssr.ranges.rule_for`.
     prepared : bool
         Whether every slice of the good ones is a sample with frames of its own.
     """
 
-    rules: dict[str, tuple[RangeRule, ...]]
-    validation_rules: dict[str, tuple[RangeRule, ...]]
+    ranges: Mapping[str, str | None]
     prepared: bool = False
 
     @property
@@ -193,7 +185,7 @@ class PairSampler(_Drawing):
 
     def draw(self, patches: Patches, rng: np.random.Generator, number: int) -> Sample:  # noqa: ARG002
         """Return an augmented sample: ``lr`` (frames, y, x) and ``hr`` (1, 4 y, 4 x)."""
-        poor, good = self._pair(patches, rng, self.rules)
+        poor, good = self._pair(patches, rng)
         if self.augment == "flips":
             orientation = int(rng.integers(8))
             poor, good = oriented(poor, orientation), oriented(good, orientation)
@@ -201,14 +193,9 @@ class PairSampler(_Drawing):
 
     def draw_validation(self, patches: Patches, rng: np.random.Generator, number: int) -> Sample:  # noqa: ARG002
         """Return a sample as it is."""
-        return _sample(*self._pair(patches, rng, self.validation_rules))
+        return _sample(*self._pair(patches, rng))
 
-    def _pair(
-        self,
-        patches: Patches,
-        rng: np.random.Generator,
-        rules: dict[str, tuple[RangeRule, ...]],
-    ) -> tuple[Floats, Floats]:
+    def _pair(self, patches: Patches, rng: np.random.Generator) -> tuple[Floats, Floats]:
         if self.prepared:
             index, (z, y, x) = self._place_of_prepared(patches, rng)
             count, middle = self.frames.count, z
@@ -220,8 +207,8 @@ class PairSampler(_Drawing):
         size = (1, SCALE * self.edge, SCALE * self.edge)
         good = patches.read(HR, index, (middle, SCALE * y, SCALE * x), size)
         return (
-            _in_range(poor, patches.facts(LR)[index], rules[LR]),
-            _in_range(good, patches.facts(HR)[index], rules[HR]),
+            _in_range(poor, patches.facts(LR)[index], self.ranges[LR]),
+            _in_range(good, patches.facts(HR)[index], self.ranges[HR]),
         )
 
     def _place_of_prepared(self, patches: Patches, rng: np.random.Generator) -> tuple[int, Triple]:
@@ -237,8 +224,9 @@ def oriented(images: Floats, number: int) -> Floats:
     return turned[:, ::-1] if number >= 4 else turned
 
 
-def _in_range(values: npt.NDArray[Any], facts: VolumeFacts, rules: Sequence[RangeRule]) -> Floats:
-    ranges = rules[facts.file_index].ranges_of(facts, f"file {facts.file_index + 1}")
+def _in_range(values: npt.NDArray[Any], facts: VolumeFacts, text: str | None) -> Floats:
+    # Whether values fit the rule was checked before the training, by the name of the file.
+    ranges = rule_for(text, "", facts.dtype).ranges_of(facts, f"file {facts.file_index + 1}")
     inside: Floats = scaled(values.astype(np.float32), ranges.of(0, 0)).clip(0, 1)
     return inside
 

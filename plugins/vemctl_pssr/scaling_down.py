@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vemctl_pssr.architecture import SCALE
 
-SMALLEST = 3
+SMALLEST_SCALED = 3
 """Pixels along an axis; of fewer, none would be left."""
 
 Image = npt.NDArray[Any]
@@ -96,7 +96,7 @@ def rescale(image: Image) -> Doubles:
 def _scaled(length: int, factor: float) -> int:
     scaled = round(length * factor)
     if scaled < 1:
-        raise ValueError(f"expected at least {SMALLEST} pixels along y and x, got {length}")
+        raise ValueError(f"expected at least {SMALLEST_SCALED} pixels along y and x, got {length}")
     return scaled
 
 

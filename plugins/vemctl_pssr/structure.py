@@ -7,7 +7,6 @@ Source: Fang et al., "Deep learning-based point-scanning super-resolution imagin
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -165,23 +164,6 @@ class Architecture:
         fields = dataclasses.asdict(self)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
 
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Architecture:
-        """Return what `to_json` has written.
-
-        Raises
-        ------
-        ValueError
-            It is something else; names the first field that is amiss.
-        """
-        values: dict[str, Any] = {}
-        for field in dataclasses.fields(cls):
-            value = stored.get(field.name)
-            if not _is_of_type(value, str(field.type)):
-                raise ValueError(f"architecture: {field.name} {value!r} is no {field.type}")
-            values[field.name] = tuple(value) if isinstance(value, list) else value
-        return cls(**values)
-
 
 def stem_of(encoder: Encoder, width: int) -> tuple[int, ...]:
     """Return the channels of the convolutions before a first stage of `width`."""
@@ -191,17 +173,3 @@ def stem_of(encoder: Encoder, width: int) -> tuple[int, ...]:
 def doubling(width: int) -> tuple[int, ...]:
     """Return the channels of the four stages from those of the first."""
     return tuple(width << stage for stage in range(len(STAGES)))
-
-
-def _is_of_type(value: Any, annotation: str) -> bool:
-    if annotation == "Encoder":
-        return value in ("wnresnet", "resnet", "rrdb")
-    if annotation == "bool":
-        return isinstance(value, bool)
-    if annotation == "int":
-        return _is_count(value)
-    return isinstance(value, list | tuple) and all(map(_is_count, value))
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -13,6 +13,7 @@ DATA = "Data"
 POOR = "Poor images"
 LEARNING = "Learning"
 NETWORK = "Network"
+STATISTICS = "M|M,M,M"
 EncoderName = Literal["wnresnet18", "wnresnet34", "wnresnet50", "resnet18", "resnet34", "rrdb"]
 
 
@@ -33,7 +34,7 @@ class PoorOptions:
         panel=POOR,
         help="Of the crappifier's Gaussian noise. Default: as noisy images as the published ones.",
     )
-    noise_sigma: float | None = option(
+    noise_smoothing: float | None = option(
         None,
         min=0,
         panel=POOR,
@@ -102,11 +103,12 @@ class TrainOptions(PoorOptions):
         help="Along which frames are neighbours. Default: time points where there are several, "
         "else slices.",
     )
-    hr_range: str = option(
-        "dtype",
+    hr_range: str | None = option(
+        None,
         panel=DATA,
         metavar=RULES,
-        help="What becomes 0 and 1 in good images, and in made poor ones.",
+        help="What becomes 0 and 1 in good images, and in made poor ones. Default: as published, "
+        "dtype for 8 bit and max for others.",
     )
     lr_range: str | None = option(
         None, panel=DATA, metavar=RULES, help="The same for real poor images. Default: --hr-range."
@@ -210,4 +212,14 @@ class FinetuneOptions(TrainOptions):
 
     learning_rate: float = option(
         1e-4, min=0, panel=LEARNING, help="Greatest of the cycle, of the decoder."
+    )
+    mean: str | None = option(
+        None,
+        panel=NETWORK,
+        metavar=STATISTICS,
+        help="Mean of the images, in [0, 1], that the weights were trained on, for files that do "
+        "not tell it.",
+    )
+    std: str | None = option(
+        None, panel=NETWORK, metavar=STATISTICS, help="The same for the standard deviation."
     )

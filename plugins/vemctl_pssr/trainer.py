@@ -125,8 +125,9 @@ class PssrTrainer:
         """Return what the network sees of poor images in [0, 1]."""
         architecture = self._learned.architecture
         if not architecture.upsamples:
+            # Edges on edges, as predictions with these weights will enlarge: see `EvenTiles`.
             poor = functional.interpolate(
-                poor, scale_factor=SCALE, mode="bilinear", align_corners=True
+                poor, scale_factor=SCALE, mode="bilinear", align_corners=False
             )
         return self._normal(poor.expand(-1, architecture.in_channels, -1, -1))
 

@@ -198,6 +198,25 @@ def test_weights_of_another_network_are_refused_and_the_keys_named(
     assert_equal(before, dict(net.state_dict()))
 
 
+@pytest.mark.parametrize(
+    ("change", "cure"),
+    [
+        ({"head.bias": None}, "Fetch it again, or give a file made for this method"),
+        ({"head.bias": torch.ones(5)}, "Fetch it again, or give a file made for this method"),
+        ({"head.bias": None, "spare.bias": torch.ones(5)}, "Give a file made for this method"),
+        ({"head.bias": None, "a": torch.ones(1)}, "Give a file made for this method"),
+        ({"a": torch.ones(1)}, "Give a file made for this method"),
+    ],
+)
+def test_a_damaged_file_is_fetched_again(change: dict[str, Any], cure: str) -> None:
+    """One in which little is amiss and nothing unknown; the network has the name it was given."""
+    given = {name: value for name, value in (tensors() | change).items() if value is not None}
+    with pytest.raises(WeightsError) as raised:
+        load(Net(), given, Path("w.pth"), name="our network")
+    assert str(raised.value).startswith("w.pth: weights of another network than our network: of 4 ")
+    assert str(raised.value).endswith(f"). {cure}")
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """So is a folder."""
     for path in (tmp_path / "absent.pth", tmp_path):

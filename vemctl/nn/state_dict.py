@@ -19,6 +19,8 @@ Kind = TypeVar("Kind")
 StateDict = dict[str, "torch.Tensor"]
 WRAPPERS = ("state_dict", "model", "model_state_dict", "params")
 NAMED_IN_ERRORS = 3
+DAMAGED_SHARE = 0.1
+"""Of the tensors of a network: as many may be amiss in a file that is damaged, not another's."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,12 @@ def read_state_dict(path: Path) -> StateDict:
 
 
 def load(
-    network: torch.nn.Module, tensors: StateDict, path: Path, *, unused: Sequence[str] = ()
+    network: torch.nn.Module,
+    tensors: StateDict,
+    path: Path,
+    *,
+    unused: Sequence[str] = (),
+    name: str | None = None,
 ) -> None:
     """Copy `tensors` into `network`, whose keys they must have.
 
@@ -101,6 +108,8 @@ def load(
         Where they are from, for errors.
     unused : sequence of str
         Prefixes of keys that may be absent, because the network never uses them.
+    name : str, optional
+        What people call the network, for errors; by default what its class is called.
 
     Raises
     ------
@@ -121,9 +130,11 @@ def load(
         if names
     ]
     if complaints:
+        few = len(missing) + len(shapes) <= max(1, DAMAGED_SHARE * len(expected))
+        cure = "Fetch it again, or give" if few and not unknown else "Give"
         raise WeightsError(
-            f"{path}: weights of another network than {type(network).__name__}: of "
-            f"{len(expected)} tensors {'; '.join(complaints)}. Give a file made for this method"
+            f"{path}: weights of another network than {name or type(network).__name__}: of "
+            f"{len(expected)} tensors {'; '.join(complaints)}. {cure} a file made for this method"
         )
     network.load_state_dict(tensors, strict=False)
 

@@ -52,6 +52,8 @@ def split(
     cache = ChunkCache() if cache is None else cache
     whole, own = description.training, description.validation
     data = description.wanted
+    if own is None and fraction > 0:
+        _check_divisible(whole)
     _check_fits(whole, data, sampler.patch, "a smaller --patch")
     if own is not None:
         cure = "larger validation volumes or a smaller --patch"
@@ -104,6 +106,18 @@ def _step(data: TrainingData) -> int:
 
 def _patches(part: Part, cache: ChunkCache) -> VolumePatches:
     return VolumePatches(part.sources, facts=part.facts, cache=cache)
+
+
+def _check_divisible(part: Part) -> None:
+    """Refuse single planes, whose cure is no smaller patch."""
+    for role, sources in part.sources.items():
+        for source, facts in zip(sources, part.facts[role], strict=True):
+            if facts.shape[0] == 1:
+                raise InputError(
+                    f"{source.path}: a single plane cannot be divided to train and to validate: "
+                    "expected more planes (or several files, for a method that keeps whole ones), "
+                    "validation volumes of their own, or --validation-fraction 0"
+                )
 
 
 def _check_fits(part: Part, data: TrainingData, patch: Triple, cure: str) -> None:

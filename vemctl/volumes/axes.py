@@ -13,7 +13,7 @@ from vemctl.volumes.volume import AXES
 
 
 def resolve_axes(path: Path, shape: Sequence[int], stored: str | None, asked: str | None) -> str:
-    """Decide on the axes of an array: as asked, else as stored, else zyx if it has three.
+    """Decide on the axes of an array: as asked, else as stored, else yx or zyx by their number.
 
     Parameters
     ----------
@@ -47,8 +47,8 @@ def resolve_axes(path: Path, shape: Sequence[int], stored: str | None, asked: st
         return _check_asked(path, shape, asked)
     if stored is not None and len(stored) == len(shape):
         return stored
-    if len(shape) == 3:
-        return "zyx"
+    if len(shape) in {2, 3}:
+        return "zyx"[-len(shape) :]
     if not 2 <= len(shape) <= 5:
         raise InputError(
             f"{path}: {len(shape)}-D array {tuple(shape)}: expected two to five axes out of {AXES};"
@@ -67,13 +67,13 @@ def guess_axes(shape: Sequence[int]) -> str:
     Parameters
     ----------
     shape : sequence of int
-        Two to five sizes.
+        Four or five sizes; fewer leave no choice.
     """
-    if len(shape) == 4:
-        if shape[3] <= 4 < shape[0]:
-            return "zyxc"
-        return "czyx" if shape[0] <= 8 else "tzyx"
-    return {2: "yx", 3: "zyx", 5: "tczyx"}[len(shape)]
+    if len(shape) == 5:
+        return "tczyx"
+    if shape[3] <= 4 < shape[0]:
+        return "zyxc"
+    return "czyx" if shape[0] <= 8 else "tzyx"
 
 
 def _check_asked(path: Path, shape: Sequence[int], asked: str) -> str:

@@ -11,12 +11,16 @@ from vemctl.volumes.volume import Array
 MOST = (8, 2048, 2048)
 
 
-def peek(path: Path) -> Array:
+def peek(path: Path, *, axes: str | None = None, level: int = 0) -> Array:
     """Return the middle of a volume's first channel and time point, at most `MOST` voxels.
 
     Parameters
     ----------
     path : Path
+    axes : str, optional
+        As stored, where the file does not say.
+    level : int
+        Of a resolution pyramid.
 
     Returns
     -------
@@ -28,7 +32,7 @@ def peek(path: Path) -> Array:
     InputError
         It is missing or unusable.
     """
-    with contextlib.closing(open_volume(path)) as volume:
+    with contextlib.closing(open_volume(path, axes=axes, level=level)) as volume:
         region = []
         for length, most in zip(volume.header.shape, MOST, strict=True):
             start = max(0, length - most) // 2

@@ -122,6 +122,7 @@ def prepare(
                 for name, value in measured.items()
                 if isinstance(value, list)
             },
+            num_channels=len({one.channel for one in sources.series}),
         )
         for v, measured in zip(sources.volumes, statistics, strict=True)
     ]

@@ -50,6 +50,11 @@ def tensors_of(architecture: Architecture) -> dict[str, torch.Tensor]:
         return dict(build(architecture).state_dict())
 
 
+def _tuple(value: object) -> object:
+    """Return a tuple for what JSON has as a list."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def refusal(tensors: dict, path: str = "x.pth") -> str:
     """Return the one line with which a state dict is refused."""
     with pytest.raises(WeightsError) as error:
@@ -91,9 +96,8 @@ def test_what_is_built_is_recognised(name: str, switches: dict) -> None:
     for width, frames in ((64, 1), (6, 1 if name.startswith("resnet") else 3)):
         architecture = standard(name, frames, width, **switches)
         assert recognise(tensors_of(architecture), Path("x")) == architecture
-        assert Architecture.from_json(json.loads(json.dumps(architecture.to_json()))) == (
-            architecture
-        )
+        told = json.loads(json.dumps(architecture.to_json()))
+        assert Architecture(**{k: _tuple(v) for k, v in told.items()}) == architecture
         assert architecture.name == (name if width == 64 else f"{name} (reduced)")
         assert architecture.frames == frames
 
@@ -103,7 +107,6 @@ def test_what_is_built_of_dense_blocks_is_recognised() -> None:
     for sizes in ({}, {"filters": 3, "blocks": 2, "growth": 5}, {"blocks": 11}):
         architecture = standard("rrdb", 3, **sizes)
         assert recognise(tensors_of(architecture), Path("x")) == architecture
-        assert Architecture.from_json(architecture.to_json()) == architecture
     assert standard("rrdb").name == "rrdb"
     assert standard("rrdb", filters=3, blocks=2).name == "rrdb (2 blocks of 3)"
 
@@ -193,17 +196,6 @@ def test_unknown_names_are_refused() -> None:
             standard(*arguments)
     with pytest.raises(OptionError, match="at least one"):
         standard("rrdb", blocks=0)
-
-
-@pytest.mark.parametrize("change", [
-    {"encoder": "vgg"}, {"counts": 3}, {"widths": [1, "2"]}, {"attention": 1}, {"filters": -1},
-    {"in_channels": True}, {"wrapped": None},
-])  # fmt: skip
-def test_json_of_something_else_is_refused(change: dict) -> None:
-    """By the name of the field."""
-    stored = {**standard("wnresnet34").to_json(), **change}
-    with pytest.raises(ValueError, match=next(iter(change))):
-        Architecture.from_json(stored)
 
 
 @pytest.mark.parametrize("name", [*BLOCK_COUNTS, "rrdb"])

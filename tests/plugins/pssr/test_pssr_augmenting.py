@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from parity import load_fixture
-from vemctl_pssr.augmenting import Draw, apply, cutout, drawn, noise
+from vemctl_pssr.augmenting import Draw, apply, drawn
 from vemctl_pssr.resize import fastai_resize
 
 TOLERANCE = 1e-5
@@ -121,57 +121,3 @@ def test_draws_can_be_confined() -> None:
     assert (draw.scale, draw.degrees) == (1, 0)
     assert drawn(np.random.default_rng(1)) == drawn(np.random.default_rng(1))
     assert drawn(np.random.default_rng(1)) != drawn(np.random.default_rng(2))
-
-
-def test_cutout_makes_square_holes() -> None:
-    """In all channels at once, as many as drawn; the image itself stays whole."""
-    image = np.ones((2, 400, 400), np.float32)
-    for seed in range(20):
-        found = cutout(image, np.random.default_rng(seed))
-        assert image.all()
-        np.testing.assert_array_equal(found[0], found[1])
-        missing = np.count_nonzero(found[0] == 0)
-        assert 20 * 20 < missing <= 10 * 40 * 40
-    (rows, columns) = np.nonzero(
-        cutout(image, np.random.default_rng(3), holes=(1, 1), length=6)[0] == 0
-    )
-    assert np.ptp(rows) == np.ptp(columns) == 5
-    assert len(rows) == 36
-
-
-def test_holes_are_cut_off_at_edges() -> None:
-    """Their centres may be next to one: they never come back on the other side."""
-    image = np.ones((1, 30, 30), np.float32)
-    edges = []
-    for seed in range(50):
-        found = cutout(image, np.random.default_rng(seed), holes=(1, 1), length=10)[0]
-        rows, columns = np.nonzero(found == 0)
-        assert 4 <= np.ptp(rows) <= 9
-        assert 4 <= np.ptp(columns) <= 9
-        edges.append(0 in rows)
-    assert any(edges)
-
-
-def test_noise_is_the_published_one() -> None:
-    """Salt and pepper of half a percent, and a variance of half the brightness around."""
-    image = np.full((1, 300, 300), 0.5, np.float32)
-    found = noise(image, np.random.default_rng(0))
-    assert found.dtype == np.float32
-    assert found.min() == 0
-    assert found.max() == 1
-    dark = np.full((1, 300, 300), 0.02, np.float32)
-    noisy = noise(dark, np.random.default_rng(0))
-    # A deviation of sqrt(0.5 * (0.02 + salt)) about 0.02, cut off below 0; salt is above it.
-    inside = noisy[(noisy > 0.02) & (noisy < 0.6)]
-    assert np.sqrt(np.mean((inside - 0.02) ** 2)) == pytest.approx(np.sqrt(0.5 * 0.025), rel=0.02)
-    assert np.mean(noisy > 0.6) == pytest.approx(0.005, rel=0.1)
-
-
-def test_noise_does_not_mix_channels() -> None:
-    """A bright one does not make a dark one noisy."""
-    image = np.zeros((2, 100, 100), np.float32)
-    image[1] = 1
-    found = noise(image, np.random.default_rng(0))
-    # What is left in the dark one is its own salt: half a percent, and noise around it.
-    assert found[0].mean() < 0.05
-    assert found[1].std() > 0.2

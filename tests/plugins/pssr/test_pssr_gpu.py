@@ -154,7 +154,7 @@ def test_a_step_learns_and_takes_what_it_says(precision: str) -> None:
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
     trainer = make_trainer(
-        TrainOptions(hr=(Path("good.tif"),), patch=(1, EDGE, EDGE)),
+        TrainOptions(hr=(Path("good.tif"),), patch=(1, EDGE, EDGE), hr_range="0,255"),
         TrainingRequest(
             data={"hr": [VolumeFacts((1, 4 * EDGE, 4 * EDGE), "uint8")]},
             gradients=GradientSteps("cuda", precision),

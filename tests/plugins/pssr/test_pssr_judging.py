@@ -14,8 +14,6 @@ from vemctl_pssr.judging import (
     SCALED_AS,
     judge,
     norm_minmse,
-    norm_psnr,
-    norm_ssim,
     psnr,
     ssim,
 )
@@ -48,6 +46,18 @@ def enlarged(lr: torch.Tensor) -> torch.Tensor:
     """Return the middle frame, four times as large, darker and of less contrast."""
     middle = lr[:, lr.shape[1] // 2, None]
     return 0.1 + 0.5 * functional.interpolate(middle, scale_factor=4, mode="bilinear")
+
+
+def norm_ssim(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the similarity of what was brought to one scale."""
+    normal_target, normal_prediction = norm_minmse(target, prediction)
+    return ssim(normal_prediction, normal_target)
+
+
+def norm_psnr(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the ratio of what was brought to one scale, in decibels."""
+    normal_target, normal_prediction = norm_minmse(target, prediction)
+    return psnr(normal_prediction, normal_target)
 
 
 def test_metrics_are_the_published_ones(batches) -> None:

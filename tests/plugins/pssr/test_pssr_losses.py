@@ -134,10 +134,26 @@ def test_losses_are_not_rounded_under_autocast(tmp_path: Path, vgg_state) -> Non
     assert torch.equal(rounded["loss"], widened["loss"])
 
 
-@pytest.mark.parametrize("text", ["", "MSE", "1*mse", "1*MSE+2*MSE", "0*L1", "-1*L1", "1*L1+"])
+@pytest.mark.parametrize(
+    ("text", "weights"),
+    [
+        ("MSE", {"MSE": 1}),
+        (" FEATURE ", {"FEATURE": 1}),
+        ("L1+0.5*SSIM", {"L1": 1, "SSIM": 0.5}),
+        ("1e-1*L1 + 2.5 * SSIM + MSE", {"L1": 0.1, "SSIM": 2.5, "MSE": 1}),
+    ],
+)
+def test_texts_are_weights_by_name(text: str, weights: dict[str, float]) -> None:
+    """A bare name has a weight of 1."""
+    assert parse_loss(text) == weights
+
+
+@pytest.mark.parametrize(
+    "text", ["", "mse", "1*mse", "1*MSE+MSE", "0*L1", "-1*L1", "1*L1+", "*MSE", "1MSE", "2"]
+)
 def test_other_texts_mean_no_loss(text: str) -> None:
     """The error says what would."""
-    with pytest.raises(OptionError, match=r"expected WEIGHT\*NAME") as caught:
+    with pytest.raises(OptionError, match=r"expected NAME or WEIGHT\*NAME") as caught:
         parse_loss(text)
     assert "\n" not in str(caught.value)
 

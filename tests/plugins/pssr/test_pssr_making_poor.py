@@ -63,7 +63,7 @@ def test_the_published_noise_is_the_usual_one() -> None:
     assert made.name == "em_AG_D_sameas_preprint"
     usual = made.to_json()
     assert usual.pop("noise_level") == pytest.approx(0.05 * 16 / 9)
-    assert usual == {"as_published": False, "blur": 0.0, "noise_sigma": 3.0}
+    assert usual == {"as_published": False, "blur": 0.0, "noise_smoothing": 3.0}
     published, _ = maker(PoorOptions(as_published=True))
     assert published == PoorMaker(get("em_AG"), get("em_AG").noise, as_published=True)
     assert published.to_json()["noise_level"] == 0.05
@@ -73,7 +73,7 @@ def test_the_published_noise_is_the_usual_one() -> None:
     ("options", "expected"),
     [
         (
-            PoorOptions("em_AG", noise_level=0.1, noise_sigma=0.0, blur=2.0),
+            PoorOptions("em_AG", noise_level=0.1, noise_smoothing=0.0, blur=2.0),
             Noise(0.1, 0.0, blur=2.0),
         ),
         (PoorOptions("em_AG", noise_level=0.0), Noise(0.0, 3.0)),
@@ -88,7 +88,7 @@ def test_options_set_what_a_crappifier_has(options: PoorOptions, expected: Noise
     made, _ = maker(options)
     assert made.noise == expected
     told = made.to_json()
-    for option in ("noise_level", "noise_sigma", "salt_pepper", "blur"):
+    for option in ("noise_level", "noise_smoothing", "salt_pepper", "blur"):
         if getattr(options, option) is not None:
             assert told.get(option, 0.0) == getattr(options, option)
 
@@ -97,9 +97,10 @@ def test_options_set_what_a_crappifier_has(options: PoorOptions, expected: Noise
     ("options", "words"),
     [
         (PoorOptions(salt_pepper=0.1), "--salt-pepper: em_AG_D_sameas_preprint has no such noise;"),
-        (PoorOptions("em_P", noise_level=0.1, noise_sigma=1.0),
-         "--noise-level, --noise-sigma: em_P_D_001 has no such noise; leave it out"),
-        (PoorOptions("em_G_D_002", noise_sigma=0.0), "--noise-sigma: em_G_D_002 has no such noise"),
+        (PoorOptions("em_P", noise_level=0.1, noise_smoothing=1.0),
+         "--noise-level, --noise-smoothing: em_P_D_001 has no such noise; leave it out"),
+        (PoorOptions("em_G_D_002", noise_smoothing=0.0),
+         "--noise-smoothing: em_G_D_002 has no such noise"),
         (PoorOptions("fluo_SP", noise_level=0.0), "--noise-level: fluo_SP_D has no such noise"),
         (PoorOptions("no_crap", salt_pepper=0.0), "--salt-pepper: no_crap has no such noise"),
         (PoorOptions("em_AG_P_D_001"), "--crappifier em_AG_P_D_001: the published function cannot"),
@@ -149,7 +150,7 @@ def test_noise_is_fitted_to_real_images(estimates: Estimates) -> None:
     volumes = {POOR: scan, OTHER: scan[:1], **{
         path: np.full((3, 160, 160), 10 * (n + 1), np.uint8) for n, path in enumerate(goods)
     }}  # fmt: skip
-    options = TrainOptions(emulate_noise=(POOR, OTHER), noise_sigma=1.0)
+    options = TrainOptions(emulate_noise=(POOR, OTHER), noise_smoothing=1.0)
     made, told = maker(options, volumes, goods)
     assert made.noise == Noise(0.25, 1.0, blur=1.5)
     assert told == [
@@ -181,7 +182,7 @@ def test_an_image_of_another_kind_is_told(estimates: Estimates) -> None:
     ("options", "dtype", "ends"),
     [
         (EMULATING, "uint8", (0, 255)),
-        (EMULATING, "uint16", (0, 65535)),
+        (EMULATING, "uint16", (0, 200)),
         (EMULATING, "float32", (0, 1)),
         (replace(EMULATING, hr_range="max"), "uint16", (0, 200)),
         (replace(EMULATING, hr_range="20,150"), "uint16", (20, 150)),

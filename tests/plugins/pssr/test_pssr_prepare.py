@@ -386,7 +386,7 @@ def test_time_points_may_be_chosen_before(tmp_path: Path) -> None:
         ({"frames": 5, "frames_axis": "t"}, noise(4, 1, 2, 20, 24),
          "a.tif: has 4 time points, a sample 5: expected at least as many, or --frames-axis z"),
         ({}, noise(9, 20, 24).astype(np.float32) - 9, "a.tif: values down to -9, where 0 should be "
-         "black; expected none below 0, or give the range: --hr-range -9,HIGH"),
+         "black; expected none below 0, or give the range: --hr-range -9,246"),
         ({"hr_range": "dtype"}, noise(9, 20, 24).astype(np.float32),
          "a.tif: floating values up to 255, expected 0 to 1; give the range: --hr-range 0,255"),
     ],
@@ -430,6 +430,7 @@ def test_what_is_planned_is_what_is_made(num_valid: int, tmp_path: Path) -> None
     assert made.record | {"counts": None} == {
         "size": 16, "frames": 3, "counts": None, "voxel_size": [40.0, 2.0, 2.0],
         "crappifier": "new_crap_AG_SP", "crappifier_parameters": plan["crappifier_parameters"],
+        "range": "dtype",
     }  # fmt: skip
     assert plan["crappifier_parameters"]["noise_level"] == 0.25
     assert plan["crappifier"] == "new_crap_AG_SP"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,9 @@ from vemctl_pssr.ranges import (
     RangeRule,
     Ranges,
     parse_range,
+    range_of_training,
     rule_as_trained,
+    rule_for,
     rule_of_training,
     scaled,
     unscaled,
@@ -127,9 +131,9 @@ def test_slices_have_ranges_of_their_own_in_every_series() -> None:
     ("rule", "given", "words"),
     [
         ("dtype", facts("int16", low=-7, high=32767), "values down to -7, where 0 should be black; "
-         "expected none below 0, or give the range: --scale-range -7,HIGH"),
+         "expected none below 0, or give the range: --scale-range -7,32767"),
         ("max", facts("int16", min=-3, max=9), "values down to -3, where 0 should be black; "
-         "expected none below 0, or give the range: --scale-range -3,HIGH"),
+         "expected none below 0, or give the range: --scale-range -3,9"),
         ("slice", facts("float32", [1, 2, 3], min=-0.5), "values down to -0.5, where 0"),
         ("first-slice", facts("float32", [1, 2, 3], min=-0.5), "values down to -0.5, where 0"),
         ("dtype", facts("float32", low=-1, high=1), "values down to -1, where 0"),
@@ -197,3 +201,23 @@ def test_low_ends_become_0_and_come_back() -> None:
     np.testing.assert_array_equal(made, np.float32([-0.5, 0, 0.5, 1, 3]))
     np.testing.assert_array_equal(unscaled(made, (-10.0, 10.0)), values)
     assert Ranges((-10.0, 10.0)).of(5, 5) == (-10.0, 10.0)
+
+
+def test_channels_have_their_own_maximum() -> None:
+    """Over all time points and slices; series go through channels within each time point."""
+    two = replace(facts(min=0, max=90, tops=[1, 2, 10, 20, 4, 3, 90, 5], depth=2), num_channels=2)
+    ranges = parse_range("max").ranges_of(two, "the input")
+    assert [ranges.of(series, z) for series in range(4) for z in range(2)] == [
+        (0, top) for top in (4, 4, 90, 90, 4, 4, 90, 90)
+    ]
+    assert set(parse_range("max").statistics_to_predict) == {"min", "max", "slices:max"}
+
+
+def test_ranges_of_a_training_follow_the_type() -> None:
+    """Unless they are asked for; the record says what a prediction has to do."""
+    assert rule_for(None, "--hr-range", "uint8").kind == "dtype"
+    assert rule_for(None, "--hr-range", "uint16").kind == "max"
+    assert rule_for("0,9", "--hr-range", "uint16").ends == (0, 9)
+    assert range_of_training(None, ["uint8", "uint8"]) == "dtype"
+    assert range_of_training(None, ["uint8", "int16"]) == "max"
+    assert range_of_training("1%,99%", ["uint8"]) == "1%,99%"

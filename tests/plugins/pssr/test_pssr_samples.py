@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vemctl_pssr.ranges import RangeRule, parse_range
 from vemctl_pssr.samples import Frames, MadeSampler, PairSampler, in_time, oriented
 from vemctl_pssr.scaling_down import zoom
 
 from vemctl.plugin import Sample, Triple, VolumeFacts
 
 EDGE = 6
-UNIT = (parse_range("0,1"),)
+UNIT = "0,1"
 SAME = {"lr": UNIT, "hr": UNIT}
 CODES = 2**22
 SINGLE = Frames()
@@ -52,12 +51,12 @@ def corner_of(sample: Sample, shape: Triple) -> Triple:
 
 def pairs(augment: Any = "none", frames: Frames = SINGLE, **more: Any) -> PairSampler:
     """Return a sampler of real pairs."""
-    return PairSampler(EDGE, frames, augment, 4.0, SAME, SAME, **more)
+    return PairSampler(EDGE, frames, augment, 4.0, SAME, **more)
 
 
 def made(augment: Any = "none", frames: Frames = SINGLE, choose: Any = None) -> MadeSampler:
     """Return a sampler that makes poor images."""
-    return MadeSampler(EDGE, frames, augment, 4.0, UNIT, UNIT, poor_of, choose)
+    return MadeSampler(EDGE, frames, augment, 4.0, UNIT, poor_of, choose)
 
 
 def with_facts(array_patches: type, facts: dict[str, Sequence[VolumeFacts]], **roles: Any):
@@ -209,11 +208,6 @@ def test_frames_over_time_are_of_the_same_file_and_channel(sampler: Any, array_p
     patches = with_facts(
         array_patches, {"hr": series, "lr": series}, hr=good, lr=[quarter(each) for each in good]
     )
-    rules = (*UNIT, *UNIT, *UNIT)
-    if isinstance(sampler, MadeSampler):
-        sampler = replace(sampler, rules=rules)
-    else:
-        sampler = replace(sampler, rules={"lr": rules, "hr": rules})
     assert sampler.patch[0] == 1
     seen = set()
     for seed in range(80):
@@ -272,32 +266,30 @@ def test_samples_of_a_prepared_set_keep_their_frames(
     assert whole.draw(only, rng(), 0)["hr"].shape == (1, 32, 32)
 
 
-def test_every_file_has_its_range(array_patches) -> None:
-    """Of training and of validation files; what lies beyond is cut off."""
-    facts = [VolumeFacts((1, 1, 1), "uint8", file_index=n) for n in (0, 1)]
-    good = [np.full((1, 24, 24), value, np.uint8) for value in (100, 200)]
-    poor = [np.full((1, 6, 6), value, np.uint8) for value in (50, 10)]
+def test_every_file_has_the_range_of_its_type(array_patches) -> None:
+    """8 bit of 255, others of their own maximum; ranges that are given are cut off."""
+    facts = [
+        VolumeFacts((1, 1, 1), "uint8", statistics={"bound:min": 0, "bound:max": 255}),
+        VolumeFacts(
+            (1, 1, 1), "uint16", statistics={"min": 0, "max": 4000, "bound:min": 0}, file_index=1
+        ),
+    ]
+    good = [np.full((1, 24, 24), 51, np.uint8), np.full((1, 24, 24), 2000, np.uint16)]
+    poor = [np.full((1, 6, 6), 102, np.uint8), np.full((1, 6, 6), 1000, np.uint16)]
     patches = with_facts(array_patches, {"hr": facts, "lr": facts}, hr=good, lr=poor)
-
-    def rules(*texts: str) -> tuple[RangeRule, ...]:
-        return tuple(parse_range(text) for text in texts)
-
-    hr, lr = rules("0,200", "0,250"), rules("0,100", "20,100")
-    held = rules("0,400", "0,100")
-    one = PairSampler(EDGE, Frames(), "none", 4.0, {"hr": hr, "lr": lr}, {"hr": held, "lr": held})
-    other = MadeSampler(EDGE, Frames(), "none", 4.0, hr, held, poor_of, None)
-    expected = {0.5: 0.5, np.float32(0.8): 0.0}
-    held_out = {0.25: 0.125, 1.0: np.float32(0.1)}
-    found: set[float] = set()
+    published = PairSampler(EDGE, Frames(), "none", 4.0, {"hr": None, "lr": None})
+    given = PairSampler(EDGE, Frames(), "none", 4.0, {"hr": "0,100", "lr": None})
+    made_of = MadeSampler(EDGE, Frames(), "none", 4.0, None, poor_of, None)
+    found = set()
     for seed in range(10):
-        for draw, pairs_of in ((one.draw, expected), (one.draw_validation, held_out)):
-            sample = draw(patches, rng(seed), 0)
-            (value,) = np.unique(sample["hr"])
-            assert np.unique(sample["lr"]) == pairs_of[value]
-            found.add(float(value))
-        assert np.unique(other.draw(patches, rng(seed), 0)["hr"])[0] in expected
-        assert np.unique(other.draw_validation(patches, rng(seed), 0)["lr"])[0] in held_out
-    assert len(found) == 4
+        sample = published.draw(patches, rng(seed), 0)
+        pair = float(sample["hr"].max()), float(sample["lr"].max())
+        assert pair == pytest.approx((0.2, 0.4) if pair[0] < 0.3 else (0.5, 0.25))
+        found.add(pair)
+        cut = given.draw_validation(patches, rng(seed), 0)["hr"].max()
+        assert cut == pytest.approx(0.51) or cut == 1
+        assert made_of.draw(patches, rng(seed), 0)["lr"].max() in {np.float32(0.2), 0.5}
+    assert len(found) == 2
 
 
 def test_poor_frames_have_noise_of_their_own(array_patches) -> None:

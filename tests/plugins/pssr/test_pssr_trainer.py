@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import PlainGradients
 from vemctl_pssr.architecture import standard
 from vemctl_pssr.building import make_trainer
 from vemctl_pssr.checkpoints import read_checkpoint
@@ -50,7 +49,7 @@ def look(sampler: Sampler, count: int) -> Iterable[Sample]:
 def request(**changes: Any) -> TrainingRequest:
     """Return what a trainer is made for."""
     usual: dict[str, Any] = {
-        "data": {"hr": [FACTS]}, "gradients": PlainGradients(), "batch": 2, "steps": 10,
+        "data": {"hr": [FACTS]}, "gradients": GradientSteps(), "batch": 2, "steps": 10,
         "look": look,
     }  # fmt: skip
     return TrainingRequest(**usual | changes)

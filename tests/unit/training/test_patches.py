@@ -180,7 +180,9 @@ def test_the_last_slices_are_kept_from_training(slices, patch, validation_patch,
     sampler = PlainSampler((patch, 1, 1), (validation_patch, 1, 1))
     kept = max(-(-round(fraction * 100) * slices // 100), validation_patch) if fraction else 0
     if slices - kept < patch:
-        with pytest.raises(InputError, match=r"v\.zarr.*patch") as caught:
+        divided = slices == 1 and fraction > 0
+        words = r"v\.zarr: a single plane cannot be divided" if divided else r"v\.zarr.*--patch"
+        with pytest.raises(InputError, match=words) as caught:
             split(description, sampler, fraction)
         assert "\n" not in str(caught.value)
         return
@@ -258,6 +260,27 @@ def test_what_cannot_be_trained_on_is_refused(tmp_path: Path):
         split(one(a), PlainSampler(), 1)
     with pytest.raises(InputError, match=r"a\.npy: its shape 12 x 20 x 24 is smaller than"):
         split(one(a), PlainSampler(patch=(2, 21, 8)), 0)
+
+
+@pytest.mark.parametrize("patch", [(1, 8, 8), (2, 8, 8)])
+def test_no_smaller_patch_divides_a_single_plane(tmp_path: Path, patch: tuple[int, int, int]):
+    """The error says what does, whatever the patch; what need not be divided is taken."""
+    plane = npy(tmp_path, "plane.npy", (20, 24))
+    stack = npy(tmp_path, "stack.npy")
+    sampler = PlainSampler(patch, (1, 8, 8))
+    with pytest.raises(InputError, match=r"plane\.npy: a single plane cannot be div") as caught:
+        split(open_data(TrainingData({"noisy": (stack, plane)})), sampler, 0.1)
+    assert "--patch" not in str(caught.value)
+    assert "validation volumes of their own, or --validation-fraction 0" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    own = TrainingData({"noisy": (plane,)}, (), {"noisy": (plane,)})
+    for data, fraction in ((own, 0.1), (TrainingData({"noisy": (plane,)}), 0)):
+        if patch[0] == 1:
+            training, _ = split(open_data(data), sampler, fraction)
+            assert training.facts("noisy")[0].shape == (1, 20, 24)
+        else:
+            with pytest.raises(InputError, match="expected a smaller --patch"):
+                split(open_data(data), sampler, fraction)
 
 
 def test_paired_volumes_go_in_step(tmp_path: Path):

@@ -35,6 +35,15 @@ def test_axes_are_asked_for_with_a_guess(tmp_path: Path):
             open_volume(tmp_path / "scan.npy", axes=wrong)
 
 
+def test_two_axes_are_those_of_a_plane(tmp_path: Path):
+    """They need not be named."""
+    data = make_data((30, 20))
+    np.save(tmp_path / "plane.npy", data)
+    volume = open_volume(tmp_path / "plane.npy")
+    assert (volume.header.axes, volume.header.shape) == ("yx", (1, 30, 20))
+    assert np.array_equal(volume.read(whole((1, 30, 20)))[0], data)
+
+
 def test_what_cannot_be_a_volume_is_refused(tmp_path: Path):
     """Pickles, empty axes, vectors, truncated and foreign files."""
     path = tmp_path / "v.npy"

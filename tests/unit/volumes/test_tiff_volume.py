@@ -131,11 +131,12 @@ def test_voxel_sizes_are_in_nanometres(tmp_path: Path, stack):
 
 
 def test_axes_that_are_not_said_are_asked_for(tmp_path: Path, stack):
-    """Two and four dimensions without metadata are refused with a guess that works."""
+    """Four dimensions without metadata are refused with a guess that works; two are y and x."""
     tifffile.imwrite(tmp_path / "p.tif", stack[0])
-    with pytest.raises(InputError, match="pass --axes yx"):
-        open_volume(tmp_path / "p.tif")
-    assert open_volume(tmp_path / "p.tif", axes="yx").header.shape == (1, 40, 52)
+    for axes in (None, "yx", "xy"):
+        header = open_volume(tmp_path / "p.tif", axes=axes).header
+        assert header.axes == (axes or "yx")
+        assert header.shape == ((1, 52, 40) if axes == "xy" else (1, 40, 52))
     tifffile.imwrite(tmp_path / "f.tif", stack.reshape(2, 6, 40, 52))
     with pytest.raises(InputError, match="pass --axes czyx"):
         open_volume(tmp_path / "f.tif")

@@ -41,6 +41,8 @@ def test_dimension_names_are_axes(tmp_path: Path):
     data = make_data((3, 5, 20, 30))
     zarr.create_array(tmp_path / "3.zarr", data=data, dimension_names=["c", "z", "y", "x"])
     assert open_volume(tmp_path / "3.zarr").header.axes == "czyx"
+    zarr.create_array(tmp_path / "plane.zarr", data=data[0, 0], zarr_format=2)
+    assert open_volume(tmp_path / "plane.zarr").header.axes == "yx"
     two = zarr.create_array(tmp_path / "2.zarr", data=data, zarr_format=2)
     with pytest.raises(InputError, match="pass --axes czyx"):
         open_volume(tmp_path / "2.zarr")
