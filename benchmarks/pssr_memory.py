@@ -24,12 +24,12 @@ from predict import Meter, make_input, resident
 from torch import Tensor, nn
 from vemctl_pssr.architecture import Architecture, standard
 from vemctl_pssr.building import make_trainer
+from vemctl_pssr.footprints import MACRO_PIXELS
 from vemctl_pssr.fusing import fused
 from vemctl_pssr.memory import call_bytes
 from vemctl_pssr.method import PredictOptions
 from vemctl_pssr.network import build
 from vemctl_pssr.published_tiling import macro_core, published_overlap
-from vemctl_pssr.restorer import MACRO_PIXELS
 from vemctl_pssr.train_options import TrainOptions
 from vemctl_pssr.trainer import PssrTrainer
 

@@ -163,6 +163,9 @@ class Restorer(Protocol):
     ----------
     footprint : Footprint
     output : Output
+    settled : mapping of str to object, optional
+        JSON types: how the method settled what the user left to it, for plans and records. Only
+        where there is more to tell than the footprint does; a restorer need not have it.
     """
 
     @property

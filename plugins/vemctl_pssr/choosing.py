@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,15 +10,12 @@ from vemctl.errors import InputError, OptionError
 from vemctl.plugin import Output, Request, Restorer, Tiling, TimeWindow, Triple
 from vemctl_pssr.architecture import SCALE
 from vemctl_pssr.checkpoints import Checkpoint, forget, read_checkpoint
+from vemctl_pssr.cutting import Geometry, choose_geometry
+from vemctl_pssr.footprints import even_footprint, published_footprint
 from vemctl_pssr.memory import LARGE, num_parameters
 from vemctl_pssr.method import PredictOptions
-from vemctl_pssr.published_tiling import SMALLEST, published_overlap
 from vemctl_pssr.ranges import RangeRule, parse_range, rule_as_trained
 
-SIZE = 512
-"""Edge of tiles where the weights do not tell, in enlarged pixels."""
-EVEN_OVERLAP = 32
-"""Input pixels; see the specification, 3.5."""
 SMALLEST_PLANE = 2
 OTHER_VOXELS = 0.15
 """From which relative difference a voxel size is another one."""
@@ -105,13 +102,7 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> R
         The input cannot be enlarged with these weights.
     """
     from vemctl_pssr.fusing import fused
-    from vemctl_pssr.restorer import (
-        EvenTiles,
-        PublishedTiles,
-        Setup,
-        even_footprint,
-        published_footprint,
-    )
+    from vemctl_pssr.restorer import EvenTiles, PublishedTiles, Setup
     from vemctl_pssr.upscaling import Upscaler
 
     (facts,) = request.inputs
@@ -122,9 +113,8 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> R
     in_time = len(request.time_window.offsets) > 1
     depth = 1 if in_time else found.architecture.frames
     _check_input(facts.shape, depth, request)
-    ranges = range_rule(options, weights, as_original=request.as_original).ranges_of(
-        facts, "the input"
-    )
+    rule = range_rule(options, weights, as_original=request.as_original)
+    ranges = rule.ranges_of(facts, "the input")
     normalisation = found.normalisation(options.mean, options.std)
     # Quicker so, see docs/benchmarks.md; in float32 on CUDA the other way round.
     last = request.device == "cpu" or request.precision != "fp32"
@@ -139,6 +129,20 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> R
         facts.shape,
         in_time,
         request.device,
+        {
+            "network": found.architecture.name,
+            "frames": found.architecture.frames,
+            "frames_axis": "t" if in_time else "z",
+            "resample": geometry.resample,
+            "tiling": geometry.tiling,
+            "tile": list(geometry.tile),
+            "overlap_pixels": geometry.published_overlap
+            if geometry.tiling == "original"
+            else SCALE * geometry.overlap[2],
+            "range": rule.text,
+            "values": options.values,
+            "normalisation": normalisation.to_json(),
+        },
     )
     forget()
     if geometry.tiling == "even":
@@ -154,70 +158,6 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> R
         size=size,
         overlap=overlap,
         batch=request.batch,
-    )
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """How planes are cut.
-
-    Attributes
-    ----------
-    resample : {"original", "direct"}
-    tiling : {"original", "even"}
-    tile, overlap : (z, y, x)
-        Input pixels.
-    published_overlap : int
-        Enlarged pixels, of the published tiling.
-    """
-
-    resample: Literal["original", "direct"]
-    tiling: Literal["original", "even"]
-    tile: Triple
-    overlap: Triple
-    published_overlap: int
-
-
-def choose_geometry(options: PredictOptions, request: Request, found: Checkpoint) -> Geometry:
-    """Return how planes are cut: as asked, as trained, or as published.
-
-    Raises
-    ------
-    OptionError
-        Options contradict each other or the network.
-    """
-    own = found.is_own and not request.as_original
-    resample = options.resample or (
-        "direct" if own and options.tiling != "original" else "original"
-    )
-    tiling = options.tiling or ("even" if resample == "direct" else "original")
-    edge = (found.size or SIZE) // SCALE
-    tile = request.tiling.tile or (1, edge, edge)
-    text = ",".join(map(str, tile))
-    if tile[0] not in {1, found.architecture.frames}:
-        raise OptionError(f"--tile {text}: planes are enlarged one by one; expected 1 along z")
-    if tile[1] != tile[2] and resample == "original":
-        raise OptionError(
-            f"--tile {text}: expected as many pixels along y as along x, or --resample direct"
-        )
-    if min(tile[1:]) * SCALE < SMALLEST:
-        raise OptionError(f"--tile {text}: expected at least {SMALLEST // SCALE} along y and x")
-    wished = request.tiling.overlap
-    shared = tuple(min(EVEN_OVERLAP, n // 2) for n in tile[1:])
-    if tiling == "original":
-        if request.tiling.window is not None:
-            raise OptionError("--blend belongs to --tiling even; give that too, or leave it out")
-        if wished is not None and (wished[1] != wished[2] or not 2 * wished[1] < tile[1]):
-            raise OptionError(
-                f"--overlap {','.join(map(str, wished))}: expected as much along y as along x, and "
-                f"less than half the tile"
-            )
-    return Geometry(
-        resample,
-        tiling,
-        (1, tile[1], tile[2]),
-        wished or (0, shared[0], shared[1]),
-        published_overlap(SCALE * tile[2]) if wished is None else SCALE * wished[2],
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,25 +16,19 @@ from torch.nn import functional
 from vemctl.plugin import Footprint, Output, Place, Triple
 from vemctl_pssr.architecture import SCALE
 from vemctl_pssr.enlarging import enlarge, sources
+from vemctl_pssr.footprints import MARGIN
 from vemctl_pssr.memory import call_bytes
 from vemctl_pssr.published_tiling import (
     Part,
     TileAxis,
     blur_seams,
-    macro_core,
-    macro_halo,
     part_of,
 )
 from vemctl_pssr.ranges import Ranges, scaled, unscaled
 from vemctl_pssr.upscaling import Upscaler
 
-MACRO_PIXELS = 2048
-"""Edge of what is made in one call under the published tiling, about, in enlarged pixels."""
 KEPT_BYTES = 128 * 2**20
 """Of tiles that are kept for the next calls, whose parts of the plane they reach into."""
-MARGIN = 1
-"""Input pixels beside a tile that enlarging it may look at."""
-SCALES = (Fraction(1), Fraction(SCALE), Fraction(SCALE))
 FLOAT = 4
 Floats = npt.NDArray[np.float32]
 Index = tuple[int, int]
@@ -56,6 +50,8 @@ class Setup:
         Whether frames are time points, which come as tiles of their own, or slices.
     device : str
         A torch device.
+    settled : mapping
+        JSON types: what is recorded of the choices.
     """
 
     upscaler: Upscaler
@@ -64,6 +60,7 @@ class Setup:
     plane: Triple
     in_time: bool
     device: str = "cpu"
+    settled: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _PssrRestorer:
@@ -72,6 +69,7 @@ class _PssrRestorer:
     def __init__(self, setup: Setup, footprint: Footprint) -> None:
         self.footprint = footprint
         self.output = setup.output
+        self.settled = setup.settled
         self._upscaler = setup.upscaler
         self._ranges = setup.ranges
         self._plane = setup.plane
@@ -262,48 +260,3 @@ class PublishedTiles(_PssrRestorer):
         edge = self._rows.size // SCALE
         made = 3 * FLOAT * SCALE**2 * tile[1] * tile[2]
         return self._call_bytes(edge, edge, self._batch) + made + KEPT_BYTES
-
-
-def even_footprint(frames: int, tile: Triple, overlap: Triple) -> Footprint:
-    """Return the geometry of `EvenTiles` for tiles of (1, y, x) input pixels.
-
-    Parameters
-    ----------
-    frames : int
-        Slices that a call sees; 1 where they are time points.
-    tile, overlap : (z, y, x)
-        Input pixels.
-    """
-    return Footprint(
-        tile=(frames, tile[1] + 2 * MARGIN, tile[2] + 2 * MARGIN),
-        overlap=(0, *overlap[1:]),
-        halo=(frames // 2, MARGIN, MARGIN),
-        scale=SCALES,
-        window="linear",
-        padding="reflect",
-        fit=False,
-    )
-
-
-def published_footprint(frames: int, size: int, overlap: int, *, lost: int) -> Footprint:
-    """Return the geometry of `PublishedTiles`.
-
-    Parameters
-    ----------
-    frames : int
-        Slices that a call sees; 1 where they are time points.
-    size, overlap : int
-        Of tiles, in enlarged pixels.
-    lost : int
-        Slices at each end that get no result.
-    """
-    core = macro_core(size, overlap, SCALE, MACRO_PIXELS)
-    halo = macro_halo(size, SCALE)
-    return Footprint(
-        tile=(frames, core + 2 * halo, core + 2 * halo),
-        halo=(frames // 2, halo, halo),
-        lost=(lost, 0, 0),
-        scale=SCALES,
-        padding="clip",
-        batched=False,
-    )

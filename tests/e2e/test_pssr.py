@@ -15,6 +15,7 @@ from parity import load_fixture
 from vemctl.nn.own_weights import write_weights
 from vemctl.samples import synthetic_em
 from vemctl.volumes.open import open_volume
+from vemctl.volumes.provenance import read_provenance
 
 Vemctl = Callable[..., subprocess.CompletedProcess[str]]
 EXPORT = Path(__file__).parent.parent / "assets" / "pssr_export"
@@ -142,6 +143,9 @@ def test_a_run_is_trained_and_used(here: Vemctl, tmp_path: Path) -> None:
     assert "warning" not in made.stderr
     plan = json.loads(made.stdout)["plan"]
     assert plan["tile_shape"] == [1, 18, 18]
+    settled = (read_provenance(tmp_path / "out.zarr") or {})["settled"]
+    assert (settled["resample"], settled["tiling"]) == ("direct", "even")
+    assert (settled["tile"], settled["range"]) == ([1, 16, 16], "dtype")
     assert whole(tmp_path / "out.zarr").shape == (3, 160, 176)
     better = here(
         "finetune", "pssr", "--hr", "many", "-w", "run", "--patch", "1,16,16", "-b", "2",

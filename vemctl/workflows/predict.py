@@ -82,6 +82,7 @@ def plan_prediction(request: PredictRequest, listen: Listener = ignore) -> dict[
             "device": prepared.device,
             "precision": request.compute.precision,
             **plan.to_json(),
+            **({"settled": prepared.settled} if prepared.settled else {}),
             "seconds_per_tile": round(per_tile, 4),
             "estimated_seconds": round(per_tile * plan.tiles_computed, 1),
         }

@@ -52,6 +52,11 @@ class Prepared:
     sources: Sources
     statistics: list[dict[str, Any]]
 
+    @property
+    def settled(self) -> dict[str, Any]:
+        """How the method settled what the user left to it, as JSON types."""
+        return dict(getattr(self.restorer, "settled", {}))
+
 
 def prepare(
     request: PredictRequest,

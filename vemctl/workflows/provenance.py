@@ -78,6 +78,7 @@ def provenance(
             "window": footprint.window,
             "batch": prepared.plan.batch,
         },
+        "settled": prepared.settled,
         "statistics": prepared.statistics,
         "device": belongs["device"],
         "threads": belongs["threads"],

@@ -11,17 +11,16 @@ import pytest
 import torch
 from parity import load_fixture
 from scipy.ndimage import zoom
-from vemctl_pssr import restorer as module
+from vemctl_pssr import footprints as module
 from vemctl_pssr.architecture import standard
 from vemctl_pssr.enlarging import enlarge, sources
+from vemctl_pssr.footprints import even_footprint, published_footprint
 from vemctl_pssr.published_tiling import TileAxis, macro_core, published_overlap
 from vemctl_pssr.ranges import Ranges
 from vemctl_pssr.restorer import (
     EvenTiles,
     PublishedTiles,
     Setup,
-    even_footprint,
-    published_footprint,
 )
 
 from vemctl.plugin import Footprint, Output, Restorer
