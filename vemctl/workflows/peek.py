@@ -11,16 +11,13 @@ from vemctl.volumes.volume import Array
 MOST = (8, 2048, 2048)
 
 
-def peek(path: Path, *, axes: str | None = None, level: int = 0) -> Array:
+def peek(path: Path) -> Array:
     """Return the middle of a volume's first channel and time point, at most `MOST` voxels.
 
     Parameters
     ----------
     path : Path
-    axes : str, optional
-        As stored, where the file does not say.
-    level : int
-        Of a resolution pyramid.
+        With its own axes and level, whatever those of the data are.
 
     Returns
     -------
@@ -32,7 +29,7 @@ def peek(path: Path, *, axes: str | None = None, level: int = 0) -> Array:
     InputError
         It is missing or unusable.
     """
-    with contextlib.closing(open_volume(path, axes=axes, level=level)) as volume:
+    with contextlib.closing(open_volume(path)) as volume:
         region = []
         for length, most in zip(volume.header.shape, MOST, strict=True):
             start = max(0, length - most) // 2

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -134,7 +133,7 @@ def _opened(
                 {role: tuple(map(str, paths)) for role, paths in wanted.volumes.items()},
                 request.run.seed,
                 lambda text: listen(Noted(text, "warning")),
-                partial(peek, axes=request.input.axes, level=request.input.level),
+                peek,
             ),
         )
 

@@ -8,7 +8,6 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +122,7 @@ def session(
             seed=request.compute.seed,
             warn=lambda text: listen(Noted(text, "warning")),
             look=lambda sampler, count: _look(request, description, sampler, count),
-            peek=partial(peek, axes=request.data.axes, level=request.data.level),
+            peek=peek,
             volumes=request.volumes,
         ),
     )
