@@ -184,14 +184,8 @@ def electron_poisson(image: Image, draws: Draws, noise: Noise, shrink: Shrink) -
     return shrink(np.clip(counts / electrons, 0, 1))
 
 
-class _OneSeed:
-    """The published Poisson noise."""
-
-    def normal(self, shape: tuple[int, ...]) -> Image:
-        raise NotImplementedError
-
-    def mask(self, shape: tuple[int, ...], probability: float) -> npt.NDArray[np.bool_]:
-        raise NotImplementedError
+class _OneSeed(GeneratorDraws):
+    """The published Poisson noise: the same counts every time."""
 
     def poisson(self, mean: Image) -> Image:
         legacy = np.random.RandomState(ORIGINAL_SEED)  # gives the published numbers
@@ -201,7 +195,8 @@ class _OneSeed:
 def electron_poisson_original(image: Image, draws: Draws, noise: Noise, shrink: Shrink) -> Image:
     """Count electrons, the same ones in every image."""
     del draws
-    return electron_poisson(image, _OneSeed(), noise, shrink)
+    rng = np.random.default_rng(ORIGINAL_SEED)
+    return electron_poisson(image, _OneSeed(rng), noise, shrink)
 
 
 def fluorescence_even(image: Image, draws: Draws, noise: Noise, shrink: Shrink) -> Image:
