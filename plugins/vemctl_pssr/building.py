@@ -133,8 +133,17 @@ def _check(options: TrainOptions, architecture: Architecture, request: TrainingR
             "--batch 1: this network normalises one pixel per sample over the batch; expected at "
             "least 2 samples on each device"
         )
-    if options.freeze and architecture.encoder == "rrdb":
-        raise OptionError("--freeze: rrdb has no encoder; leave it out")
+    if architecture.encoder == "rrdb":
+        usual = TrainOptions()
+        for name in ("freeze", "detach_skips", "attention", "bottle", "encoder_learning_rate"):
+            if getattr(options, name) != getattr(usual, name):
+                flag = name.replace("_", "-")
+                raise OptionError(f"--{flag}: rrdb has no encoder and decoder; leave it out")
+    if architecture.frames == 1 and options.frames_axis is not None:
+        raise OptionError(
+            f"--frames-axis {options.frames_axis}: the network takes one frame; leave it out, or "
+            f"give --frames"
+        )
 
 
 def _in_time(options: TrainOptions, architecture: Architecture, request: TrainingRequest) -> bool:

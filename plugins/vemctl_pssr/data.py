@@ -126,6 +126,8 @@ def training_data(options: TrainOptions, volumes: Sequence[Path]) -> TrainingDat
         LR: expanded(options.validation_lr, options.frames),
     }
     if not options.lr:
+        if options.lr_range is not None:
+            raise OptionError("--lr-range without --lr: poor images are made; leave it out")
         if held[LR]:
             raise OptionError("--validation-lr without --lr: poor images are made; leave it out")
         kept = {HR: held[HR]} if held[HR] else {}

@@ -34,7 +34,7 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int = 1) -
     pad = weight.shape[-1] // 2
     if not pad or weight.shape[1] <= CUDNN_UP_TO or not _in_full_precision_on_cuda(x):
         return functional.conv2d(x, weight, bias, stride, pad)
-    # For some such sizes cuDNN takes Fourier transforms, of 40 GiB and 200 times slower.
+    # For some such sizes cuDNN takes Fourier transforms, which need up to 40 GiB and are slower.
     with torch.backends.cudnn.flags(enabled=False):
         return functional.conv2d(x, weight, bias, stride, pad)
 

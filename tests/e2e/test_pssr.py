@@ -204,12 +204,6 @@ def test_frames_over_time_keep_their_number_or_lose_the_ends(here: Vemctl, tmp_p
     movie = np.random.default_rng(0).integers(0, 255, (5, 20, 24), dtype=np.uint8)
     write_tiff(tmp_path / "movie.tif", movie, "TYX")
     write_tiff(tmp_path / "stack.tif", movie)
-    done = here(
-        "train", "pssr", "movie.tif", "--validation-hr", "movie.tif", "--frames", "3", "--encoder",
-        "wnresnet18", "--width", "4", "--patch", "1,8,8", "--patch", "1,5,5", "--steps", "1",
-        "-o", "bad", "-q",
-    )  # fmt: skip
-    assert done.returncode == 2
     larger = np.random.default_rng(0).integers(0, 255, (5, 64, 64), dtype=np.uint8)
     write_tiff(tmp_path / "larger.tif", larger, "TYX")
     done = here(
@@ -247,8 +241,6 @@ def test_bad_input_gets_one_line(
     np.save(tmp_path / "negative.npy", np.full((1, 20, 20), -0.5, np.float32))
     np.save(tmp_path / "line.npy", np.ones((1, 1, 40), np.uint8))
     done = here("predict", "pssr", *words, "out.zarr", "-w", EXPORT / "small_export.pkl", "-q")
-    if words[0] == "rgb.tif" and done.returncode == 0:
-        pytest.fail("colour was taken for three channels without a word")
     assert done.returncode == 2
     assert done.stderr.strip().count("\n") == 0
     assert cure in done.stderr
@@ -260,6 +252,7 @@ BAD_TRAINING = [
     (("good.npy", "--crappifier", "em_Ag"), "em_AG"),
     (("good.npy", "--crappifier", "em_AG_P_D_001"), "cannot run"),
     (("good.npy", "--frames", "2"), "an odd number"),
+    (("good.npy", "--lr-range", "0,9"), "--lr-range without --lr"),
     (("good.npy", "--frames", "9"), "expected"),
     (("--lr", "good.npy", "--hr", "good.npy"), "6 x 640 x 704"),
     (("good.npy", "--patch", "1,16,24"), "as many pixels along y as along x"),

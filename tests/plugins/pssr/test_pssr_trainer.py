@@ -243,6 +243,8 @@ def test_what_no_network_takes_is_refused() -> None:
     for options, changes, words in (
         (SMALL, {"batch": 1}, "--batch 1.*at least 2 samples"),
         (replace(SMALL, encoder="rrdb", freeze=True), {}, "--freeze: rrdb has no encoder"),
+        (replace(SMALL, encoder="rrdb", attention=False), {}, "--attention: rrdb has no encoder"),
+        (replace(SMALL, frames_axis="z"), {}, "--frames-axis z: the network takes one frame"),
         (replace(SMALL, blocks=3), {}, "--blocks: wnresnet18 has as many"),
         (replace(SMALL, encoder="resnet18", frames=3), {}, "resnet18 takes one frame"),
         (replace(SMALL, frames=3, frames_axis="t"), {}, "--frames-axis t: the images have one"),
