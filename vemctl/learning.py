@@ -149,6 +149,9 @@ class Trainer(Protocol):
         By what the best weights are known; None where only the last ones make sense.
     networks : mapping of str to torch.nn.Module
         All that is trained.
+    judge_first : bool, optional
+        Whether to validate before the first step too, and have what that finds as step 0; for
+        trainings that say what they gain. A trainer need not have it.
     """
 
     @property

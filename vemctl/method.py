@@ -121,6 +121,29 @@ class Method(Trainable, ABC):
         """
         return TimeWindow()
 
+    def files(self, options: Any, *, as_original: bool) -> Mapping[str, str]:  # noqa: ARG002
+        """Return what a restorer reads beside the weights, such as files of a microscope.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `predict_options`.
+        as_original : bool
+            Whether the published program's output is asked for.
+
+        Returns
+        -------
+        mapping of str to str
+            By names of the method's, each a name of the catalogue, which is fetched if need be, or
+            the path of a file or a folder. They come to the restorer as `Request.files`.
+
+        Raises
+        ------
+        OptionError
+            The options do not say which.
+        """
+        return {}
+
     @abstractmethod
     def restorer(self, weights: Path | None, options: Any, request: Request) -> Restorer:
         """Load the network and return what runs it.

@@ -37,7 +37,9 @@ from vemctl.restoring import (
     VolumeFacts,
     Warn,
     bound,
+    by_series,
     by_slice,
+    mean_above,
     percentile,
 )
 from vemctl.sampling import (
@@ -84,8 +86,10 @@ __all__ = [
     "WindowName",
     "Workplace",
     "bound",
+    "by_series",
     "by_slice",
     "draw_place",
+    "mean_above",
     "option",
     "packaged",
     "percentile",

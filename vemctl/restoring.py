@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from vemctl.geometry import Footprint, Place, Tiling, Triple
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 
+StretchName = Literal["whole", "channel", "series"]
 Warn = Callable[[str], None]
 """Tells the user one sentence: what is doubtful, and what to do about it."""
 
@@ -25,9 +27,34 @@ def percentile(percent: float) -> str:
     return f"percentile:{percent}"
 
 
-def by_slice(statistic: Literal["min", "max"]) -> str:
-    """Return the name of a statistic that is measured of every slice by itself."""
+def mean_above(percent: float) -> str:
+    """Return the name of the mean of a slice's voxels above its percentile, for `by_slice`.
+
+    Where no voxel is, as in slices that are constant or saturated, it is the largest value.
+    """
+    return f"mean-above:{percent}"
+
+
+def by_slice(statistic: str) -> str:
+    """Return the name of a statistic that is measured of every slice by itself.
+
+    Parameters
+    ----------
+    statistic : str
+        ``"min"``, ``"max"`` or what `mean_above` returns.
+    """
     return f"slices:{statistic}"
+
+
+def by_series(statistic: str) -> str:
+    """Return the name of a statistic of every channel at every time point by itself.
+
+    Parameters
+    ----------
+    statistic : str
+        ``"min"``, ``"max"`` or what `percentile` returns.
+    """
+    return f"series:{statistic}"
 
 
 def bound(statistic: Literal["min", "max"]) -> str:
@@ -78,6 +105,8 @@ class VolumeFacts:
     slices : mapping of str to sequence of float
         Of the statistics that are measured by slice: one value for each slice of each series, of
         which the first is ``series * num_slices``.
+    each_series : mapping of str to sequence of float
+        Of the statistics that are measured by series: one value for each.
     file_index : int
         Which of the files of its input or role it is in; channels and time points of one file are
         volumes of their own.
@@ -92,6 +121,7 @@ class VolumeFacts:
     voxel_size: tuple[float, float, float] | None = None
     statistics: Mapping[str, float] = field(default_factory=dict)
     slices: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    each_series: Mapping[str, Sequence[float]] = field(default_factory=dict)
     file_index: int = 0
     channel: int = 0
     timepoint: int = 0
@@ -120,6 +150,8 @@ class Request:
         What the method said about it.
     warn : callable
         Tells the user one sentence.
+    files : mapping of str to Path
+        What `Method.files` asked for, verified; a folder where it is several files.
     """
 
     inputs: Sequence[VolumeFacts]
@@ -130,6 +162,7 @@ class Request:
     batch: int = 1
     time_window: TimeWindow = field(default_factory=TimeWindow)
     warn: Warn = ignore_warning
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,9 +175,10 @@ class Output:
         Of results that are stored as integers; they are clipped to the type's range first.
     dtype : str, optional
         Stored type where it is not the input's.
-    stretch : bool
-        Map the smallest and largest value of the whole result to 0 and the integer type's
-        maximum (to 0 and 1 for floating types), in a second pass over the stored result.
+    stretch : {"whole", "channel", "series"}, optional
+        Map the smallest and largest value of the whole result, of each channel over all its time
+        points, or of each channel at each time point, to 0 and the integer type's maximum (to 0
+        and 1 for floating types), in a second pass over the stored result.
     unit_range : bool
         Results are not in the input's units but in [0, 1], which becomes 0 to the maximum of an
         integer type; floating types take them as they are. Any stored type may be asked for.
@@ -152,7 +186,7 @@ class Output:
 
     rounding: Literal["round", "truncate"] = "round"
     dtype: str | None = None
-    stretch: bool = False
+    stretch: StretchName | None = None
     unit_range: bool = False
 
 

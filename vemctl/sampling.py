@@ -39,12 +39,15 @@ class TrainingData:
         volume are kept from training.
     scale : mapping of str to (z, y, x) of Fraction
         Voxels of a role per voxel in which patches are measured; 1 for roles without.
+    may_be_constant : bool
+        Whether volumes of a single value are taken, from which nothing can be learned.
     """
 
     volumes: Mapping[str, tuple[Path, ...]]
     paired: tuple[tuple[str, ...], ...] = ()
     validation: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     scale: Mapping[str, Scale] = field(default_factory=dict)
+    may_be_constant: bool = False
 
     def scaled(self, size: Triple, role: str) -> tuple[Fraction, Fraction, Fraction]:
         """Return a size (z, y, x), measured as patches are, in voxels of a role."""

@@ -200,7 +200,7 @@ class Planes(Base):
         scale=(ONE, Fraction(3, 2), Fraction(3, 2)),
         padding="clip",
     )
-    output = Output("truncate", stretch=True)
+    output = Output("truncate", stretch="whole")
 
     def __call__(self, tiles: Sequence[torch.Tensor], places: Sequence[Place]) -> torch.Tensor:
         planes = []

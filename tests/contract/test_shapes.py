@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,14 +11,13 @@ import numpy as np
 import pytest
 import tifffile
 from contract import shapes
+from contract.running import Killed, digests, everything, kill_after, written
 
 from vemctl import registry
-from vemctl.events import Event, StageAdvanced, StageStarted
+from vemctl.events import Event, StageStarted
 from vemctl.plugin import NoOptions, TimeWindow
 from vemctl.volumes.checks import partial_folder
-from vemctl.volumes.destination import Destination
 from vemctl.volumes.open import open_volume
-from vemctl.volumes.volume import Layout
 from vemctl.workflows.options import (
     ComputeOptions,
     InputOptions,
@@ -156,46 +154,17 @@ BLOCKS = {"one shard a block": (1, 32, 32), "the whole volume": (64, 512, 512)}
 
 def stored(folder: Path, kind: str) -> Path:
     """Write time points and channels as people have them."""
-    folder.mkdir(exist_ok=True)
     if kind == "tiff":
         path = folder / "in.ome.tif"
         tifffile.imwrite(path, IN_TIME, metadata={"axes": "TCZYX"}, ome=True)
         return path
-    times, channels, *shape = IN_TIME.shape
-    layout = Layout(
-        "tczyx", tuple(shape), channels, times, IN_TIME.dtype, None, None, (2, 16, 16), (2, 32, 32)
-    )
-    destination = Destination.create(folder / "in.zarr", layout)
-    whole = tuple(slice(0, n) for n in shape)
-    for t, c in np.ndindex(times, channels):
-        destination.store.write(whole, IN_TIME[t, c], channel=c, timepoint=t)
-    destination.finish({}, lambda *_: None)
-    return destination.path
+    return written(folder / "in.zarr", IN_TIME)
 
 
 def merging(source: Path, output: str, **changes: Any) -> PredictRequest:
     """Ask for the merged time points of `source`, in a file beside it."""
     shape = {"writing": OutputOptions(dtype="float32", **PLACES)} | changes
     return PredictRequest("merged", (source,), source.parent / output, None, NoOptions(), **shape)
-
-
-def everything(path: Path) -> np.ndarray:
-    """Read a volume of five axes."""
-    volume = open_volume(path)
-    assert volume.header.axes == "tczyx"
-    whole = tuple(slice(0, n) for n in volume.header.shape)
-    times, channels = (volume.header.num_timepoints, volume.header.num_channels)
-    read = [volume.read(whole, channel=c, timepoint=t) for t, c in np.ndindex(times, channels)]
-    return np.stack(read).reshape(times, channels, *volume.header.shape)
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of the files of a store, but for the one that tells its name."""
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / "zarr.json"
-    }
 
 
 @pytest.fixture(params=WINDOWS)
@@ -221,24 +190,6 @@ def test_time_points_are_merged_as_a_loop_over_all_would(
     expected = shapes.merged_directly(IN_TIME, WINDOWS[window])
     assert len(made) == (2 if WINDOWS[window].lost else 4)
     np.testing.assert_allclose(made, expected, rtol=1e-6, atol=1e-3)
-
-
-class Killed(BaseException):
-    """Ends a run as kill -9 does: nothing of ours tidies up."""
-
-
-def kill_after(count: int) -> Callable[[Event], None]:
-    """Return a listener that ends a run when so many tiles are restored."""
-    done = 0
-
-    def listen(event: Event) -> None:
-        nonlocal done
-        if isinstance(event, StageAdvanced) and event.name == "restoring":
-            done += event.amount
-            if done >= count:
-                raise Killed
-
-    return listen
 
 
 @pytest.mark.parametrize("count", [9, 50])

@@ -340,7 +340,7 @@ def test_the_range_of_the_result_is_stretched_over_the_type(
     tmp_path: Path, dtype: str, rounding: Any
 ) -> None:
     """Smallest and largest value of all channels become 0 and the type's maximum, or 1."""
-    output = Output(rounding, stretch=True)
+    output = Output(rounding, stretch="whole")
     work = work_of(tmp_path, plan=plan_of(output=output, dtype=dtype))
     final = StoreInMemory(dtype)
     restore(work)
@@ -357,7 +357,7 @@ def test_the_range_of_the_result_is_stretched_over_the_type(
 
 def test_a_stretch_is_resumed_where_it_was_stopped(tmp_path: Path) -> None:
     """Units that are stretched are not written again, and the range is still the whole one's."""
-    plan = plan_of(output=Output(stretch=True))
+    plan = plan_of(output=Output(stretch="whole"))
     work = work_of(tmp_path, plan=plan)
     restore(work)
 
@@ -383,7 +383,7 @@ def test_a_result_of_one_value_is_stretched_to_zero(tmp_path: Path) -> None:
     """A range of nothing gives no division by zero."""
     volume = VolumeInMemory()
     volume.data = np.full_like(volume.data, 7)
-    work = work_of(tmp_path, plan=plan_of(output=Output(stretch=True)), volumes=(volume,))
+    work = work_of(tmp_path, plan=plan_of(output=Output(stretch="whole")), volumes=(volume,))
     restore(work)
     final = StoreInMemory("uint8")
     final.data += 9
@@ -393,7 +393,7 @@ def test_a_result_of_one_value_is_stretched_to_zero(tmp_path: Path) -> None:
 
 def test_ranges_of_drafts_are_noted_per_unit(tmp_path: Path) -> None:
     """The ledger has the smallest and largest value of every draft, and none of finals."""
-    work = work_of(tmp_path, plan=plan_of(output=Output(stretch=True)))
+    work = work_of(tmp_path, plan=plan_of(output=Output(stretch="whole")))
     restore(work)
     for entry in work.ledger.entries.values():
         region = tuple(slice(a, b) for a, b in zip(entry.start, entry.stop, strict=True))

@@ -213,12 +213,13 @@ def test_blocks_stay_within_minutes_of_work() -> None:
     assert MAX_TILES_PER_BLOCK["cpu"] < made["cuda:0"] <= MAX_TILES_PER_BLOCK["cuda"]
 
 
-def test_a_stretched_result_is_planned_as_floats() -> None:
+@pytest.mark.parametrize("stretch", ["whole", "channel", "series"])
+def test_a_stretched_result_is_planned_as_floats(stretch: Any) -> None:
     """Its draft is float32, whatever the type that is stored in the end."""
     shape, footprint = (16, 64, 64), Footprint(tile=(4, 8, 8))
     plain, stretched = (
         plan_for(shape, footprint, (4, 8, 8), output=Output(stretch=s), block=(4, 8, 8))
-        for s in (False, True)
+        for s in (None, stretch)
     )
     assert 4 * plain.memory.blending == stretched.memory.blending
     assert 4 * plain.memory.writing == stretched.memory.writing

@@ -5,59 +5,23 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unit.measuring import ArrayInMemory, measured, volumes
 
 from vemctl.errors import InputError, Interrupted
-from vemctl.events import Event, StageAdvanced, StageFinished, StageStarted, ignore
+from vemctl.events import Event, StageAdvanced, StageFinished, StageStarted
 from vemctl.plugin import Triple, bound, by_slice, percentile
 from vemctl.prediction import statistics as module
 from vemctl.prediction.plan import Series
-from vemctl.prediction.statistics import measure, slabs
-from vemctl.volumes.volume import Header, Region
+from vemctl.prediction.statistics import slabs
 
 PERCENTS = (0.0, 0.1, 12.5, 50.0, 99.9, 100.0)
 PERCENTILES = [percentile(p) for p in PERCENTS]
 ALL = ["min", "max", "mean", "std", *PERCENTILES]
-ONE = [Series(0, 0, 0, 0)]
-
-
-class ArrayInMemory:
-    """A volume of axes tczyx that notes what is read."""
-
-    def __init__(self, data: np.ndarray, chunk: Triple | None = None) -> None:
-        self.data = data.reshape((1,) * (5 - data.ndim) + data.shape)
-        times, channels, z, y, x = self.data.shape
-        self.header = Header(
-            Path("folder/in.zarr"), "memory", "tczyx", (z, y, x), channels, times,
-            data.dtype, None, chunk or (1, y, x),
-        )  # fmt: skip
-        self.reads: list[tuple[int, int, Region]] = []
-
-    def read(self, region: Region, *, channel: int = 0, timepoint: int = 0) -> np.ndarray:
-        self.reads.append((timepoint, channel, region))
-        return self.data[timepoint, channel][region]
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def measured(volume: ArrayInMemory, names: list[str], **changes: Any) -> dict[str, Any]:
-    """Measure a volume in slabs of 64 voxels."""
-    facts: dict[str, Any] = {
-        "series": ONE,
-        "listen": ignore,
-        "stop": threading.Event(),
-        "check_finite": True,
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "SLAB_VOXELS", 64)
-        return measure(volume, names=names, **facts | changes)
 
 
 @given(
@@ -78,21 +42,6 @@ def test_slabs_cover_every_voxel_once(shape: Triple, chunk: Triple, most: int) -
     if math.prod(inside) <= most:
         sides = itertools.chain.from_iterable(zip(part, inside, strict=True) for part in parts)
         assert all(side.start % c == 0 for side, c in sides)
-
-
-@st.composite
-def volumes(draw: st.DrawFn, kinds: list[str]) -> np.ndarray:
-    """Draw a small volume that uses a part of its type's range."""
-    dtype = np.dtype(draw(st.sampled_from(kinds)))
-    shape = draw(st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(1, 7)))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    if dtype.kind == "f":
-        scale = 10.0 ** draw(st.integers(-4, 4))
-        return (scale * (rng.normal(size=shape) + draw(st.integers(-3, 3)))).astype(dtype)
-    limits = np.iinfo(dtype)
-    low = draw(st.integers(int(limits.min), int(limits.max)))
-    high = draw(st.integers(low, int(limits.max)))
-    return rng.integers(low, high, shape, dtype, endpoint=True)
 
 
 @settings(max_examples=100)

@@ -42,6 +42,11 @@ def _commands(method: Method) -> list[str]:
     return ["predict", *(name for name, kind in options.items() if kind is not None)]
 
 
+def _names(method: Method | None, kind: str) -> list[str]:
+    published = registry.published(method).values() if method else ()
+    return [weights.name for weights in published if weights.kind == kind]
+
+
 def _facts(listed: registry.Listed) -> dict[str, Any]:
     method, reason = listed.method, listed.reason
     if method is not None:
@@ -55,7 +60,8 @@ def _facts(listed: registry.Listed) -> dict[str, Any]:
         "summary": method.summary if method else "",
         "commands": _commands(method) if method else [],
         "inputs": list(method.inputs) if method else [],
-        "weights": list(registry.published(method)) if method else [],
+        "weights": _names(method, "network"),
+        "optics": _names(method, "optics"),
         "paper": method.citation if method else "",
         "doi": method.doi if method else "",
         "distribution": listed.distribution,

@@ -75,18 +75,19 @@ def command_for(method: Method) -> Any:
 
 
 def description(method: Method) -> str:
-    """Return what a method is, whom to cite, and which weights are published for it."""
+    """Return what a method is, whom to cite, and what is published for it."""
     parts = [method.summary]
     paper = " ".join(filter(None, [method.citation, method.doi and f"doi:{method.doi}"]))
     if paper:
         parts.append(f"Please cite: {paper}")
-    catalogue = registry.published(method).values()
-    if catalogue:
+    for title, kind in (("Weights:", "network"), ("Files of microscopes:", "optics")):
         lines = [
             f"  {w.name} ({'default; ' if w.default else ''}licence {w.licence}): {w.note}"
-            for w in catalogue
+            for w in registry.published(method).values()
+            if w.kind == kind
         ]
-        parts.append("\n".join(["Weights:", *lines]))
+        if lines:
+            parts.append("\n".join([title, *lines]))
     return "\n\n".join(parts)
 
 

@@ -30,7 +30,7 @@ from vemctl.cli.progress import reporter
 from vemctl.cli.render import print_facts, print_json
 from vemctl.cli.running import stop_by_signal
 from vemctl.cli.switches import CLI_ONLY, switch, use_offline
-from vemctl.cli.training_lines import JsonLines
+from vemctl.cli.training_lines import JsonLines, print_gain
 from vemctl.errors import Interrupted, MethodError, OptionError, VemctlError
 from vemctl.plugin import Method
 from vemctl.workflows.settings import Setting, settings_of
@@ -199,7 +199,9 @@ def train_here(
         with reporter(quiet=quiet or not first, verbose=verbose, progress=not no_progress) as told:
             listen = JsonLines(told) if json and first else told
             with stop_by_signal(listen, TRAINING_SIGNALS) as stop:
-                train(request, listen, stop)
+                result = train(request, listen, stop)
+        if first and not json:
+            print_gain(result.facts)
     except Interrupted as stopped:
         if not first:
             raise typer.Exit(Interrupted.exit_code) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import typer
@@ -37,6 +38,20 @@ def validated_line(event: Validated) -> str:
 def checkpoint_line(event: CheckpointSaved) -> str:
     """Return where a checkpoint was saved."""
     return f"saved {event.path}"
+
+
+def print_gain(facts: Mapping[str, Any]) -> None:
+    """Print what a training has gained, if it was judged before its first step too."""
+    gained = facts["gained"]
+    if not gained:
+        return
+    step = facts["best"]["step"] if facts["best"] else facts["step"]
+    rows = [("", "before", f"after step {step}")]
+    rows += [(name, f"{a:.4g}", f"{b:.4g}") for name, (a, b) in gained.items()]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for name, *values in rows:
+        cells = (value.rjust(width) for value, width in zip(values, widths[1:], strict=True))
+        typer.echo("  ".join([name.ljust(widths[0]), *cells]).rstrip())
 
 
 class JsonLines:

@@ -119,16 +119,18 @@ def restore(work: Work) -> None:
 
 
 def stretch(work: Work, final: Store, listen: Listener) -> None:
-    """Map the whole draft's range to the output type's range and write it to `final`.
+    """Map the draft's ranges to the output type's range and write it to `final`.
 
-    The draft's smallest and largest value come from the ledger.
+    The draft's smallest and largest values come from the ledger.
     """
     plan, entries = work.plan, work.ledger.entries
     drafts = [entry for entry in entries.values() if entry.stage == "scratch"]
-    low, high = min(e.low for e in drafts), max(e.high for e in drafts)
+    ranges: dict[Any, tuple[float, float]] = {}
+    for draft in drafts:
+        low, high = ranges.get(_range_of(draft, plan), (math.inf, -math.inf))
+        ranges[_range_of(draft, plan)] = min(low, draft.low), max(high, draft.high)
     dtype = plan.layout.dtype
     top = float(np.iinfo(dtype).max) if dtype.kind != "f" else 1.0
-    factor = top / (high - low) if high > low else 0.0
     scaled = replace(plan.output, unit_range=False)  # as the factor does it
     began = time.monotonic()
     todo = [d for d in drafts if ("final", *d.key[1:]) not in entries]
@@ -136,6 +138,8 @@ def stretch(work: Work, final: Store, listen: Listener) -> None:
     for draft in todo:
         if work.stop.is_set():
             raise Interrupted("stopped while stretching the result")
+        low, high = ranges[_range_of(draft, plan)]
+        factor = top / (high - low) if high > low else 0.0
         z, y, x = (slice(*ends) for ends in zip(draft.start, draft.stop, strict=True))
         where = {"channel": draft.channel, "timepoint": draft.timepoint}
         values = (work.store.read((z, y, x), **where).astype(np.float64) - low) * factor
@@ -144,6 +148,13 @@ def stretch(work: Work, final: Store, listen: Listener) -> None:
         work.ledger.commit([done])
         listen(StageAdvanced("stretching"))
     listen(StageFinished("stretching", time.monotonic() - began))
+
+
+def _range_of(draft: Entry, plan: Plan) -> tuple[int, ...]:
+    """Return by what the drafts that share a range are known."""
+    if plan.output.stretch == "series":
+        return draft.channel, draft.timepoint
+    return (draft.channel,) if plan.output.stretch == "channel" else ()
 
 
 def verify(

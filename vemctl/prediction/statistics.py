@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,22 +13,33 @@ import numpy.typing as npt
 
 from vemctl.errors import InputError, Interrupted
 from vemctl.events import Listener, StageAdvanced, StageFinished, StageStarted
+from vemctl.prediction.accumulators import PERCENTILE, SERIES, Histograms, Slices, Totals
 from vemctl.prediction.plan import Series, regions
 from vemctl.tiles.grid import Region
 from vemctl.volumes.volume import Volume
 
 SLAB_VOXELS = 2**24
-HISTOGRAM_BINS = 2**16
 
 
-def slabs(volume: Volume) -> list[Region]:
-    """Return regions that cover `volume`, each of whole chunks where that is small enough."""
+def slabs(volume: Volume, *, whole_planes: bool = False) -> list[Region]:
+    """Return regions that cover `volume`, each of whole chunks where that is small enough.
+
+    Parameters
+    ----------
+    volume : Volume
+    whole_planes : bool
+        Planes are not cut, however large they are.
+    """
     shape, chunk = volume.header.shape, volume.header.chunk_shape
     step = [min(c, n) for c, n in zip(chunk, shape, strict=True)]
-    for axis in (2, 1, 0):
+    fixed = (1, 2) if whole_planes else ()
+    for axis in fixed:
+        step[axis] = shape[axis]
+    free = [axis for axis in (2, 1, 0) if axis not in fixed]
+    for axis in free:
         room = SLAB_VOXELS // max(1, math.prod(step) // step[axis])
         step[axis] = min(shape[axis], max(step[axis], room // step[axis] * step[axis]))
-    for axis in (0, 1, 2):
+    for axis in reversed(free):
         others = math.prod(step) // step[axis]
         step[axis] = max(1, min(step[axis], SLAB_VOXELS // max(1, others)))
     return list(regions(shape, (step[0], step[1], step[2])))
@@ -51,10 +62,11 @@ def measure(
     series : sequence of Series
     names : sequence of str
         Out of ``min``, ``max``, ``mean``, ``std`` and ``percentile:P`` (0 to 100, linear
-        interpolation; exact for integers of up to 16 bits, else to 1/65536 of the range),
-        ``slices:min`` and ``slices:max``, those of each slice, and ``bound:min`` and
-        ``bound:max``, which are the type's limits and need no reading where it is an integer, but
-        for the least of signed ones.
+        interpolation; exact for integers of up to 16 bits, else to 1/65536 of the range);
+        ``bound:min`` and ``bound:max``, which are the type's limits and need no reading where it
+        is an integer, but for the least of signed ones; ``slices:min``, ``slices:max`` and
+        ``slices:mean-above:P``, those of each slice; ``series:min``, ``series:max`` and
+        ``series:percentile:P``, those of each series.
     listen : Listener
     stop : threading.Event
         Set from outside to end the run.
@@ -64,7 +76,7 @@ def measure(
     Returns
     -------
     dict of str to float, or to list of float
-        In the volume's units; of slices a list, all of the first series first.
+        In the volume's units; of slices and series a list, those of the first series first.
 
     Raises
     ------
@@ -77,29 +89,15 @@ def measure(
     limits = {} if floating else _limits(volume.header.dtype)
     if not set(names) - set(limits) and not (check_finite and floating):
         return {name: limits[name] for name in names}
-    parts = slabs(volume)
-    wants_percentile = any(name.startswith("percentile:") for name in names)
-    passes = 2 if wants_percentile else 1
+    slices = Slices(names, len(series), volume.header.shape[0])
+    parts = slabs(volume, whole_planes=slices.need_planes)
+    percentiles = [n for n in names if n.removeprefix(SERIES).startswith(PERCENTILE)]
     stage = f"measuring {volume.header.path.name}"
     began = time.monotonic()
+    passes = 2 if percentiles else 1
     listen(StageStarted(stage, passes * len(parts) * len(series), "slabs"))
 
-    num_slices = volume.header.shape[0]
-    slices: dict[str, Any] = {
-        "slices:min": np.full(len(series) * num_slices, math.inf),
-        "slices:max": np.full(len(series) * num_slices, -math.inf),
-    }
-
-    def note_slices(number: int, region: Region, read: npt.NDArray[Any]) -> None:
-        first = number * num_slices
-        where = slice(first + region[0].start, first + region[0].stop)
-        lows, highs = slices["slices:min"], slices["slices:max"]
-        lows[where] = np.minimum(lows[where], read.min(axis=(1, 2)))
-        highs[where] = np.maximum(highs[where], read.max(axis=(1, 2)))
-
-    wants_slices = any(name in slices for name in names)
-
-    def values() -> Iterator[npt.NDArray[Any]]:
+    def values() -> Iterator[tuple[int, int, npt.NDArray[Any]]]:
         for number, one in enumerate(series):
             for region in parts:
                 if stop.is_set():
@@ -107,62 +105,53 @@ def measure(
                 read = volume.read(region, channel=one.channel, timepoint=one.timepoint)
                 if check_finite and floating and not np.isfinite(read).all():
                     _refuse(volume, region, read)
-                if wants_slices:
-                    note_slices(number, region, read)
-                yield read
+                yield number, region[0].start, read
                 listen(StageAdvanced(stage))
 
-    low, high, count, total, squares = math.inf, -math.inf, 0, 0.0, 0.0
-    origin: float | None = None  # sums about a value of the volume do not cancel
-    for part in values():
-        low, high = min(low, float(part.min())), max(high, float(part.max()))
-        origin = float(part.flat[0]) if origin is None else origin
-        centred = part.astype(np.float64) - origin
-        count += part.size
-        total += float(centred.sum())
-        if "std" in names:
-            squares += float(np.square(centred, out=centred).sum())
-    mean = total / count
-    known: dict[str, Any] = {"min": low, "max": high, "mean": mean + (origin or 0.0)}
-    known |= {"bound:min": low, "bound:max": high} | limits
-    known |= {name: [float(v) for v in found] for name, found in slices.items()}
-    known["std"] = math.sqrt(max(0.0, squares / count - mean**2))
-    if wants_percentile:
-        edges = _edges(low, high, exact=not floating)
-        counts = np.zeros(len(edges) - 1, np.int64)
-        for part in values():
-            counts += np.histogram(part, edges)[0]
-        for name in names:
-            if name.startswith("percentile:"):
-                value = _percentile(float(name.partition(":")[2]), counts, edges)
-                known[name] = min(max(value, low), high)
+    totals = Totals(len(series), squares="std" in names)
+    for number, first, part in values():
+        totals.add(number, part)
+        slices.add(number, first, part)
+    known = totals.found() | limits | slices.found()
+    if percentiles:
+        histograms = Histograms(percentiles, totals, exact=not floating)
+        for number, _, part in values():
+            histograms.add(number, part)
+        known |= histograms.found()
     listen(StageFinished(stage, time.monotonic() - began))
     return {name: known[name] for name in names}
+
+
+def facts_of(
+    measured: Mapping[str, Any], num_slices: int, numbers: Sequence[int]
+) -> dict[str, Any]:
+    """Return what was measured as the fields of `VolumeFacts`, for some of the series.
+
+    Parameters
+    ----------
+    measured : mapping
+        What `measure` returned.
+    num_slices : int
+        Of a series.
+    numbers : sequence of int
+        Of the series that are wanted, in their order.
+    """
+    facts: dict[str, Any] = {"statistics": {}, "slices": {}, "each_series": {}}
+    for name, value in measured.items():
+        if not isinstance(value, list):
+            facts["statistics"][name] = value
+        elif name.startswith(SERIES):
+            facts["each_series"][name] = [value[number] for number in numbers]
+        else:
+            starts = [number * num_slices for number in numbers]
+            facts["slices"][name] = [v for s in starts for v in value[s : s + num_slices]]
+    return facts
 
 
 def _limits(dtype: np.dtype[Any]) -> dict[str, float]:
     """Return what is known without reading; the least of signed integers says too little."""
     known = {"bound:max": float(np.iinfo(dtype).max)}
     return known | {"bound:min": 0.0} if dtype.kind == "u" else known
-
-
-def _edges(low: float, high: float, *, exact: bool) -> npt.NDArray[np.float64]:
-    if exact and high - low < HISTOGRAM_BINS:
-        return np.arange(low, high + 2) - 0.5
-    top = high if high > low else low + 1.0
-    return np.linspace(low, top, HISTOGRAM_BINS + 1)
-
-
-def _percentile(
-    percent: float, counts: npt.NDArray[np.int64], edges: npt.NDArray[np.float64]
-) -> float:
-    """Return a percentile from a histogram, interpolating linearly between ranks."""
-    middles = (edges[:-1] + edges[1:]) / 2
-    rank = percent / 100 * (counts.sum() - 1)
-    ends = np.cumsum(counts)
-    below = middles[np.searchsorted(ends, math.floor(rank), side="right")]
-    above = middles[np.searchsorted(ends, math.ceil(rank), side="right")]
-    return float(below + (above - below) * (rank - math.floor(rank)))
 
 
 def _refuse(volume: Volume, region: Region, values: npt.NDArray[Any]) -> None:

@@ -148,7 +148,8 @@ def _open_part(
                     _check_pair(role, header, partner[role], headers[partner[role]][number], data)
                 headers[role].append(header)
                 series = _series(header, choice)
-                _check_varied(volume, series)
+                if not data.may_be_constant:
+                    _check_varied(volume, series)
                 record[role].append({"path": str(path), **fingerprint(volume)})
             finally:
                 volume.close()

@@ -84,7 +84,8 @@ class RunKeeper:
         newest = self._checkpoints.newest() if resume else None
         self.state = self._checkpoints.load(newest[1]) if newest else None
         self._metrics = Metrics(folder / run_folder.METRICS, ())
-        self._metrics.truncate_after(newest[0] if newest else 0)
+        # Without a state the run begins again, with its row of step 0 if it has one.
+        self._metrics.truncate_after(newest[0] if newest else -1)
         self._board = open_tensorboard(folder, newest[0] if newest else 0, self._log)
 
     def listen(self, event: Event) -> None:

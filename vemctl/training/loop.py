@@ -15,6 +15,7 @@ from vemctl.events import Listener, Noted, StepsDone, Validated
 from vemctl.learning import Batch, Trainer
 from vemctl.nn.gradients import GradientSteps
 from vemctl.training.best_score import better
+from vemctl.training.metrics import RATE
 from vemctl.training.schedule import Keeper, Outcome, Progress, Schedule
 from vemctl.training.world import World
 
@@ -99,7 +100,11 @@ class Loop:
             A loss is no finite number; the last checkpoint is from before.
         """
         schedule, progress = self._schedule, self.progress
-        began = saved = told = time.monotonic()
+        began = time.monotonic()
+        judges_first = progress.step == 0 and getattr(self._trainer, "judge_first", False)
+        if judges_first and samples is not None:
+            self._keeper.row(0, self._rates() | self._validate(samples()))
+        saved = told = time.monotonic()
         told_step = progress.step
         reason = ""
         coming = batches(progress.step)
@@ -196,7 +201,7 @@ class Loop:
         )
 
     def _rates(self) -> dict[str, float]:
-        return {f"lr_{name}": rate for name, rate in self._trainer.learning_rates().items()}
+        return {f"{RATE}{name}": rate for name, rate in self._trainer.learning_rates().items()}
 
     def _tell(self, losses: Mapping[str, float], seconds: float, steps: int) -> None:
         total = self._schedule.steps or 0

@@ -18,6 +18,8 @@ from vemctl.durable import output_errors, sync_file, write_whole
 from vemctl.errors import ResumeError
 
 STEP = "step"
+RATE = "lr_"
+"""Before the name of an optimiser, whose learning rate it is."""
 
 Value = float | str | None
 """Of a cell; None, as absence, is an empty one."""
@@ -108,6 +110,30 @@ class Metrics:
         filled = [[*row, *[""] * (len(self.columns) - len(row))] for row in rows]
         with output_errors(self._path):
             write_whole(self._path, _lines([list(self.columns), *filled]))
+
+
+def gained(path: Path, step: int) -> dict[str, tuple[float, float]]:
+    """Return what a run's validations found before its first step, and after another.
+
+    Parameters
+    ----------
+    path : Path
+        Of the table.
+    step : int
+
+    Returns
+    -------
+    dict of str to (before, after)
+        Of each metric; empty where the run was not judged before its first step.
+    """
+    header, rows = _read(path)
+    table = {int(row[0]): dict(zip(header, row, strict=True)) for row in rows}
+    before, after = table.get(0, {}), table.get(step, {})
+    return {
+        name: (float(value), float(after[name]))
+        for name, value in before.items()
+        if name != STEP and not name.startswith(RATE) and value and after.get(name)
+    }
 
 
 def _read(path: Path) -> tuple[list[str], list[list[str]]]:

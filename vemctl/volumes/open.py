@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from vemctl.errors import InputError, OptionError, nearest
@@ -9,6 +10,14 @@ from vemctl.volumes.volume import Volume
 
 TIFF = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk")
 MRC = (".mrc", ".mrcs", ".map", ".rec", ".st", ".ali", ".dv")
+STACKS = {
+    "TIFF": TIFF,
+    "MRC or DeltaVision": MRC,
+    "NumPy": (".npy",),
+    "CZI": (".czi",),
+    "Zarr": (".zarr",),
+}
+"""What may be a time point of a folder of stacks, by kind."""
 KNOWN = (".zarr", *TIFF, *MRC, ".npy", ".czi")
 NOT_READ = {
     ".h5": "HDF5",
@@ -33,7 +42,8 @@ def open_volume(path: Path, *, axes: str | None = None, level: int = 0) -> Volum
     ----------
     path : Path
         An OME-Zarr image, a Zarr array (the path may continue inside the store), a TIFF of any
-        kind, a folder of TIFF planes, an MRC or DeltaVision file, a .npy file, or a Zeiss CZI file.
+        kind, an MRC or DeltaVision file, a .npy file, a Zeiss CZI file, a folder of TIFF planes,
+        or a folder of stacks of one of these kinds, one per time point.
     axes : str, optional
         The stored axes in stored order, letters out of ``tczyx``; needed where the file does not
         say and it does not hold just three.
@@ -108,13 +118,22 @@ def _open_folder(path: Path, axes: str | None, level: int) -> Volume:
     node = read_node(path)
     if node is not None:
         return open_zarr(node, axes, level)
-    planes = [p for p in path.iterdir() if p.suffix.lower() in TIFF and p.name[0] != "."]
+    visible = [p for p in path.iterdir() if p.name[0] != "."]
+    planes = [p for p in visible if p.suffix.lower() in TIFF]
     if planes:
-        if level != 0:
-            raise OptionError(f"--level {level}: {path}, a folder of planes, has one level, 0")
-        from vemctl.volumes.tiff_folder import open_tiff_folder
+        from vemctl.volumes.tiff_folder import holds_plane, natural_key, open_tiff_folder
 
-        return open_tiff_folder(path, planes, axes)
+        if holds_plane(min(planes, key=natural_key)):
+            if level != 0:
+                raise OptionError(f"--level {level}: {path}, a folder of planes, has one level, 0")
+            return open_tiff_folder(path, planes, axes)
+    if stacks := _stacks_by_kind(visible):
+        from vemctl.volumes.stack_folder import open_stack_folder
+
+        def open_stack(stack: Path, axes_of_one: str | None) -> Volume:
+            return open_volume(stack, axes=axes_of_one, level=level)
+
+        return open_stack_folder(path, stacks, axes, open_stack)
     stores = sorted(p for p in path.iterdir() if p.is_dir() and read_node(p) is not None)
     if stores:
         raise InputError(
@@ -126,8 +145,20 @@ def _open_folder(path: Path, axes: str | None, level: int) -> Volume:
             "folder again, hidden files too"
         )
     raise InputError(
-        f"{path}: a folder that is no volume: expected a Zarr store or TIFF planes in it"
+        f"{path}: a folder that is no volume: expected a Zarr store, TIFF planes, or stacks, "
+        "one per time point, in it"
     )
+
+
+def _stacks_by_kind(visible: Sequence[Path]) -> dict[str, list[Path]]:
+    """Sort what is a volume by its name into kinds, as people call them."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(visible):
+        suffix = path.suffix.lower()
+        for kind, suffixes in STACKS.items():
+            if suffix in suffixes and (suffix == ".zarr") == path.is_dir():
+                found.setdefault(kind, []).append(path)
+    return found
 
 
 def _explain_missing(path: Path) -> str:

@@ -65,6 +65,38 @@ def natural_key(path: Path) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdecimal() else (1, part.lower()) for part in parts]
 
 
+def holds_plane(path: Path) -> bool:
+    """Tell whether a TIFF is a single plane, grey or coloured, rather than a stack.
+
+    Parameters
+    ----------
+    path : Path
+
+    Raises
+    ------
+    InputError
+        It is no TIFF, is truncated, or a stack of which parts lie in other files.
+    """
+    import tifffile
+
+    num_pages = check_chain(path)
+    try:
+        tif: Any = tifffile.TiffFile(path)
+    except tifffile.TiffFileError as error:
+        raise InputError(f"{path}: no readable TIFF ({error}); export it again") from error
+    with tif:
+        page = tif.pages[0]
+        if num_pages == 1 and (tif.is_ome or page.samplesperpixel > 1):
+            return True  # in a set of OME-TIFF files each describes all of them
+        series = tif.series
+        if series and series[0].is_multifile:
+            raise InputError(
+                f"{path}: one of a set of OME-TIFF files that are one volume together: give that "
+                "file itself, not its folder"
+            )
+        return num_pages == 1 and not (series and len(series[0].shape) > 2)
+
+
 def open_tiff_folder(folder: Path, planes: Sequence[Path], axes: str | None) -> ArrayVolume:
     """Open a folder of planes; the header of each is read.
 

@@ -129,10 +129,11 @@ def now() -> str:
 
 
 def stored_files(folder: Path) -> tuple[StoredFile, ...]:
-    """Measure all files of a folder, by name."""
+    """Measure all files of a folder, by name; not what is in folders in it."""
     return tuple(
         StoredFile(path.name, measure(path)["sha256"], path.stat().st_size)
         for path in sorted(folder.iterdir())
+        if path.is_file()
     )
 
 

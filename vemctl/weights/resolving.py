@@ -14,6 +14,7 @@ from vemctl.weights.access import Access
 from vemctl.weights.digests import sha256_of
 from vemctl.weights.keeping import Held, keep_address, keep_published, problems
 from vemctl.weights.locations import is_address
+from vemctl.weights.record import combined, stored_files
 from vemctl.weights.runs import is_run, split_choice, weights_of_run
 
 Catalogue = Mapping[str, Weights]
@@ -26,7 +27,7 @@ class Resolved:
     Attributes
     ----------
     name : str
-        Name, path or address, as given.
+        Name, path or address, as given; of files beside the weights, paths are absolute.
     path : Path
         A file; a folder for weights of several files.
     sha256 : str
@@ -96,6 +97,41 @@ def resolve(
     raise WeightsError(
         f"{asked}: no such file, and no weights of that name for {method.name}."
         f"{nearest(asked, catalogue)} Names: {_names(catalogue)}"
+    )
+
+
+def resolve_file(asked: str, method: Method, catalogue: Catalogue, access: Access) -> Resolved:
+    """Return the file or the folder that `asked` stands for, fetched if need be; no weights.
+
+    Parameters
+    ----------
+    asked : str
+        A name of the catalogue, or a path.
+    method : Method
+    catalogue : mapping of str to Weights
+        What is published for the method, by name.
+    access : Access
+
+    Raises
+    ------
+    WeightsError
+        Nothing of that name; it cannot be had; or it is not what was published.
+    Interrupted
+        `access.stop` was set during a download.
+    """
+    published = catalogue.get(asked)
+    if published is not None and published.kind != "network":
+        return _held(asked, keep_published(published, access))
+    path = Path(asked)
+    place = str(path.absolute())  # what is recorded does not depend on where one is
+    if path.is_file():
+        return Resolved(place, path, sha256_of(path))
+    if path.is_dir():
+        return Resolved(place, path, combined(stored_files(path)))
+    names = [name for name, each in catalogue.items() if each.kind != "network"]
+    raise WeightsError(
+        f"{asked}: no such file or folder, and {method.name} has none of that name."
+        f"{nearest(asked, names)} Names: {', '.join(names) or 'none'}"
     )
 
 

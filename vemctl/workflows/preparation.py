@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -14,14 +14,14 @@ from vemctl.events import Listener, Noted
 from vemctl.nn import device as devices
 from vemctl.plugin import Method, Request, Restorer, Tiling, VolumeFacts
 from vemctl.prediction.plan import Plan, make_plan
-from vemctl.prediction.statistics import measure
+from vemctl.prediction.statistics import facts_of, measure
 from vemctl.tiles.grid import tile_grid
 from vemctl.volumes.fingerprint import fingerprint
 from vemctl.weights import Resolved
 from vemctl.workflows.layout import make_layout
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.sources import Sources, seen_through
-from vemctl.workflows.weights import resolve_for
+from vemctl.workflows.weights import digests_of, files_for, resolve_for
 
 MOST_MEMORY = 4 * 2**30
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
@@ -43,6 +43,8 @@ class Prepared:
         What is read: the inputs, where the method sees several time points at once.
     statistics : list of dict
         Per input, what was measured.
+    files : mapping of str to Resolved
+        What the method reads beside the weights.
     """
 
     plan: Plan
@@ -51,6 +53,7 @@ class Prepared:
     weights: Resolved | None
     sources: Sources
     statistics: list[dict[str, Any]]
+    files: Mapping[str, Resolved]
 
     @property
     def settled(self) -> dict[str, Any]:
@@ -83,6 +86,12 @@ def prepare(
         `stop` was set while an input was being measured.
     """
     weights = resolve_for(method, request.weights, listen, stop)
+    files = files_for(
+        method,
+        method.files(request.method_options, as_original=request.run.as_original),
+        listen,
+        stop,
+    )
     device = devices.resolve(request.compute.device)
     if known and isinstance(known.get("threads"), int):
         devices.use_threads(known["threads"])
@@ -116,18 +125,15 @@ def prepare(
         if volume.header.dtype.kind in "iu" and volume.header.dtype.itemsize > 2:
             text = f"{volume.header.path}: {volume.header.dtype.name} is restored in float32, which"
             listen(Noted(f"{text} rounds integers above 16777216", "warning"))
+    places = {(one.timepoint, one.channel): n for n, one in enumerate(everything.series)}
+    kept = [places[one.timepoint, one.channel] for one in sources.series]
     facts = [
         VolumeFacts(
             v.header.shape,
             v.header.dtype.name,
             v.header.voxel_size,
-            {name: value for name, value in measured.items() if not isinstance(value, list)},
-            {
-                name: _of_series(value, everything, sources)
-                for name, value in measured.items()
-                if isinstance(value, list)
-            },
             num_channels=len({one.channel for one in sources.series}),
+            **facts_of(measured, v.header.shape[0], kept),
         )
         for v, measured in zip(sources.volumes, statistics, strict=True)
     ]
@@ -144,6 +150,7 @@ def prepare(
             request.tiling.batch or 1,
             window,
             lambda text: listen(Noted(text, "warning")),
+            {name: found.path for name, found in files.items()},
         ),
     )
     grid = tile_grid(sources.header.shape, restorer.footprint)
@@ -162,15 +169,7 @@ def prepare(
         network_bytes=restorer.memory(grid.tile_shape, batch),
         block=request.compute.block,
     )
-    return Prepared(plan, restorer, device, weights, sources, statistics)
-
-
-def _of_series(values: list[float], everything: Sources, kept: Sources) -> list[float]:
-    """Return what was measured by slice of the series that get a result."""
-    num_slices = kept.header.shape[0]
-    numbers = {(one.timepoint, one.channel): n for n, one in enumerate(everything.series)}
-    starts = [numbers[one.timepoint, one.channel] * num_slices for one in kept.series]
-    return [value for start in starts for value in values[start : start + num_slices]]
+    return Prepared(plan, restorer, device, weights, sources, statistics, files)
 
 
 def _measured_before(
@@ -218,6 +217,7 @@ def identity(
         "batch": prepared.plan.batch,
         "options": options,
         "input": [fingerprint(volume) for volume in sources.volumes],
+        **digests_of(prepared.files),
         "statistics": prepared.statistics,
         "output": {
             "axes": layout.axes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -13,6 +14,7 @@ from vemctl.weights import Resolved
 from vemctl.workflows.config import request_to_json
 from vemctl.workflows.options import ComputeOptions, OutputOptions, PredictRequest, RunOptions
 from vemctl.workflows.preparation import Prepared
+from vemctl.workflows.weights import digests_of
 
 
 def recordable(request: PredictRequest) -> PredictRequest:
@@ -28,7 +30,10 @@ def recordable(request: PredictRequest) -> PredictRequest:
 
 
 def made_by(
-    request: PredictRequest, weights: Resolved | None, inputs: list[dict[str, Any]]
+    request: PredictRequest,
+    weights: Resolved | None,
+    files: Mapping[str, Resolved],
+    inputs: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the part of an output's provenance that `request` decides, as JSON types.
 
@@ -36,6 +41,7 @@ def made_by(
     ----------
     request : PredictRequest
     weights : Resolved, optional
+    files : mapping of str to Resolved
     inputs : list of dict
         The fingerprint of every input.
     """
@@ -43,6 +49,7 @@ def made_by(
     return {
         "method": request.method,
         "weights": {"name": weights.name, "sha256": weights.sha256} if weights else None,
+        **digests_of(files),
         "input": inputs,
         "request": recorded,
     }
@@ -69,6 +76,7 @@ def provenance(
         "citation": method.citation,
         "doi": method.doi,
         "weights": {"name": weights.name, "sha256": weights.sha256} if weights else None,
+        **digests_of(prepared.files),
         "request": recorded,
         "input": belongs["input"],
         "tiling": {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from vemctl import registry
 from vemctl.errors import InputError, WeightsError
@@ -14,7 +15,7 @@ from vemctl.volumes.provenance import read_provenance
 from vemctl.workflows.config import request_from_json
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.sources import open_sources
-from vemctl.workflows.weights import resolve_for
+from vemctl.workflows.weights import files_for, resolve_for
 
 
 def recorded_request(
@@ -62,6 +63,7 @@ def recorded_request(
             f"{found.path}: SHA-256 {found.sha256}, but {made} was made with weights of SHA-256 "
             f"{used.get('sha256')}; put those back, or use vemctl predict"
         )
+    _check_files(recorded, provenance, made, listen)
     for path in recorded.inputs:
         if not path.exists():
             raise InputError(
@@ -81,3 +83,19 @@ def recorded_request(
         writing=replace(recorded.writing, overwrite=overwrite),
         run=replace(recorded.run, resume=resume),
     )
+
+
+def _check_files(
+    recorded: PredictRequest, provenance: Mapping[str, Any], made: Path, listen: Listener
+) -> None:
+    """See to it that what the method read beside the weights is what it was."""
+    method = registry.get(recorded.method)
+    asked = method.files(recorded.method_options, as_original=recorded.run.as_original)
+    known = provenance.get("files")
+    for key, file in files_for(method, asked, listen).items():
+        before = known.get(key) if isinstance(known, Mapping) else None
+        if not isinstance(before, Mapping) or before.get("sha256") != file.sha256:
+            raise WeightsError(
+                f"{file.path}: changed since {made} was made with it; put the former back, or use "
+                f"vemctl predict"
+            )

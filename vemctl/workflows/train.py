@@ -15,6 +15,8 @@ from vemctl.method import Method
 from vemctl.nn import device as devices
 from vemctl.training.keeper import NothingKept, RunKeeper
 from vemctl.training.loop import Loop
+from vemctl.training.metrics import gained
+from vemctl.training.run_folder import METRICS
 from vemctl.training.schedule import Keeper, Outcome
 from vemctl.training.world import World, joined
 from vemctl.workflows.exclusive import exclusive
@@ -39,7 +41,8 @@ class TrainResult:
     output : Path
         The folder of the run.
     facts : dict
-        JSON types: step, best validation, why it ended, seconds.
+        JSON types: step, best validation, why it ended, seconds, and what was gained since before
+        the first step, where the trainer was judged then.
     """
 
     output: Path
@@ -79,11 +82,17 @@ def train(
         "best": outcome.best,
         "ended_by": outcome.reason,
         "seconds": round(seconds, 1),
+        "gained": gained(request.output / METRICS, _kept_step(outcome)) if world.is_first else {},
     }
     if outcome.reason == "stopped":
         raise Interrupted(f"stopped after step {outcome.step}, with a checkpoint")
     tell(Finished(request.output, seconds))
     return TrainResult(request.output, facts)
+
+
+def _kept_step(outcome: Outcome) -> int:
+    """Return the step whose weights a run keeps: of the best, else the last."""
+    return outcome.step if outcome.best is None else int(outcome.best["step"])
 
 
 def _run(

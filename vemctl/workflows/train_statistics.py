@@ -12,7 +12,7 @@ from typing import Any
 from vemctl.events import Listener
 from vemctl.method import Method
 from vemctl.prediction.plan import Series
-from vemctl.prediction.statistics import measure
+from vemctl.prediction.statistics import facts_of, measure
 from vemctl.restoring import VolumeFacts
 from vemctl.training.patches import DataDescription, Part, VolumeSource
 from vemctl.volumes.open import open_volume
@@ -93,14 +93,7 @@ def _measured(
     informed = []
     for each in facts:
         found = statistics.get(each.file_index, {})
-        start = numbers[each.file_index] * each.shape[0]
+        number = numbers[each.file_index]
         numbers[each.file_index] += 1
-        own = slice(start, start + each.shape[0])
-        informed.append(
-            replace(
-                each,
-                statistics={k: v for k, v in found.items() if not isinstance(v, list)},
-                slices={k: v[own] for k, v in found.items() if isinstance(v, list)},
-            )
-        )
+        informed.append(replace(each, **facts_of(found, each.shape[0], [number])))
     return tuple(informed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vemctl import registry
@@ -11,7 +11,7 @@ from vemctl.errors import OptionError, WeightsError, nearest
 from vemctl.events import Listener, Noted, ignore
 from vemctl.plugin import Method
 from vemctl.published import Weights
-from vemctl.weights import Access, Resolved, keeping, resolve
+from vemctl.weights import Access, Resolved, keeping, resolve, resolve_file
 from vemctl.weights.locations import is_address
 from vemctl.weights.record import Record
 from vemctl.weights.resolving import stored
@@ -27,6 +27,25 @@ def resolve_for(
     """Return the weights that a request names, or the method's default; see `vemctl.weights`."""
     access = Access.from_environment(listen, stop)
     return resolve(asked, method, registry.published(method), access)
+
+
+def files_for(
+    method: Method,
+    asked: Mapping[str, str],
+    listen: Listener = ignore,
+    stop: threading.Event | None = None,
+) -> dict[str, Resolved]:
+    """Return the files that a method reads beside its weights; see `Method.files`."""
+    if not asked:
+        return {}
+    published, access = registry.published(method), Access.from_environment(listen, stop)
+    return {key: resolve_file(name, method, published, access) for key, name in asked.items()}
+
+
+def digests_of(files: Mapping[str, Resolved]) -> dict[str, Any]:
+    """Return the entry by which records know `files_for`; nothing where there are none."""
+    known = {key: {"name": file.name, "sha256": file.sha256} for key, file in files.items()}
+    return {"files": known} if known else {}
 
 
 def rows(listen: Listener = ignore) -> list[dict[str, Any]]:

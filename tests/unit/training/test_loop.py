@@ -135,6 +135,42 @@ def test_the_best_is_kept_when_it_is_better(
     assert told == bests
 
 
+class JudgedFirst(Numbers):
+    """A trainer that wants to know how good it is before it has learnt anything."""
+
+    judge_first = True
+
+
+def test_a_trainer_may_be_judged_before_the_first_step() -> None:
+    """With a row, an event and, if it gets no better, the best weights of step 0."""
+    kept, events = Kept(), []
+    trainer = JudgedFirst([1.0], [3, 2, 4], Best("score", "max"))
+    outcome = make(trainer, kept, events).run(batches, list)
+    assert kept.rows[0] == {"lr_adam": 0.1, "score": 3}
+    told = [(event.step, event.is_best) for event in events if isinstance(event, Validated)]
+    assert told == [(0, True), (5, False), (10, True)]
+    assert kept.bests == [0, 10]
+    assert outcome.best == {"metric": "score", "score": 4, "step": 10}
+    assert kept.rows[2]["loss"] == 1.0
+
+
+def test_the_first_judgement_is_not_repeated_and_needs_samples() -> None:
+    """A continued run has it already; patience counts from it."""
+    first, second, stop = Kept(), Kept(), threading.Event()
+    stop.set()
+    scores = [3, 2, 1]
+    make(JudgedFirst([1.0], scores, Best("score", "max")), first, stop=stop).run(batches, list)
+    loop = make(JudgedFirst([1.0], scores, Best("score", "max")), second, patience=2)
+    loop.load_state_dict(first.states[1])
+    outcome = loop.run(batches, list)
+    assert (0 in first.rows, 0 in second.rows) == (True, False)
+    assert outcome.reason == "patience"
+    assert outcome.best == {"metric": "score", "score": 3, "step": 0}
+    kept = Kept()
+    make(JudgedFirst([1.0]), kept).run(batches, None)
+    assert 0 not in kept.rows
+
+
 def test_patience_ends_a_training_that_gets_no_better() -> None:
     """After so many validations, with a checkpoint."""
     kept = Kept()

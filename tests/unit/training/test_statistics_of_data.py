@@ -9,9 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 
 from vemctl.events import ignore
-from vemctl.plugin import bound, by_slice, percentile
+from vemctl.plugin import bound, by_series, by_slice, mean_above, percentile
 from vemctl.sampling import TrainingData
 from vemctl.training.patches import open_data, split
 from vemctl.workflows.train_statistics import with_statistics
@@ -73,6 +74,38 @@ def test_statistics_by_slice_are_those_of_the_slices_that_are_drawn_from(tmp_pat
             assert facts.slices == {by_slice("max"): expected}
             assert facts.statistics == {bound("max"): 65535.0, "min": float(file.min())}
         assert len(part.facts("noisy")) == 7
+
+
+def test_statistics_by_series_are_those_of_the_own_channel_and_time_point(tmp_path: Path) -> None:
+    """One value each, of the whole series, though the last slices are kept to validate on."""
+    rng = np.random.default_rng(3)
+    tops = np.arange(1, 7).reshape(2, 3, 1, 1, 1) * 9000
+    values = (rng.random((2, 3, 6, 8, 8)) * tops).astype(np.uint16)
+    floats = rng.normal(size=(1, 2, 4, 8, 8)).astype(np.float32)
+    floats[0, 1] *= 1e6
+    paths = [tmp_path / "a.npy", tmp_path / "b.npy"]
+    for path, each in zip(paths, (values, floats), strict=True):
+        np.save(path, each)
+    data = open_data(TrainingData({"noisy": tuple(paths)}), axes="tczyx")
+    low, top, high = by_series("min"), by_series("max"), by_series(percentile(90))
+    bright = by_slice(mean_above(90))
+    method: Any = SimpleNamespace(training_statistics=lambda *_, **__: [low, top, high, bright])
+    measured = with_statistics(method, None, data, ignore, threading.Event())
+    sampler: Any = SimpleNamespace(patch=(1, 8, 8), validation_patch=(2, 8, 8))
+    training, validation = split(measured, sampler, 0.1)
+    assert validation is not None
+    for part, cut in ((training, slice(None, -2)), (validation, slice(-2, None))):
+        assert len(part.facts("noisy")) == 8
+        for facts in part.facts("noisy"):
+            own = (values, floats)[facts.file_index][facts.timepoint, facts.channel]
+            assert facts.statistics == {}
+            assert facts.each_series[low] == [float(own.min())]
+            assert facts.each_series[top] == [float(own.max())]
+            allowed = np.ptp(own.astype(float)) / 65536 if own.dtype.kind == "f" else 1e-9
+            assert facts.each_series[high] == pytest.approx([np.percentile(own, 90)], abs=allowed)
+            planes = own[cut]
+            expected = [p[p > np.percentile(p, 90)].mean(dtype=np.float64) for p in planes]
+            assert facts.slices == {bright: expected}
 
 
 def test_a_preparation_asks_by_itself(tmp_path: Path) -> None:

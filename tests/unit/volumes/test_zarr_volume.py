@@ -132,7 +132,10 @@ def test_collections_say_which_path_to_use(tmp_path: Path):
     path = image(tmp_path, {"ome": {"bioformats2raw.layout": 3}}, zarr_format=3)
     with pytest.raises(InputError, match=r"bioformats2raw.*i\.zarr/0"):
         open_volume(path)
-    with pytest.raises(InputError, match=r"folder of 1 Zarr stores.*i\.zarr"):
+    with pytest.raises(InputError, match=r"bioformats2raw.*i\.zarr/0"):
+        open_volume(tmp_path)
+    path.rename(tmp_path / "image")
+    with pytest.raises(InputError, match=r"folder of 1 Zarr stores.*image"):
         open_volume(tmp_path)
 
 
@@ -213,8 +216,10 @@ def test_what_is_not_there_is_refused(tmp_path: Path, monkeypatch):
     (tmp_path / "x.png").write_bytes(b"x")
     with pytest.raises(InputError, match="unknown kind of file: expected one of"):
         open_volume(tmp_path / "x.png")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/x.json").write_text("{}")
     with pytest.raises(InputError, match="no volume"):
-        open_volume(tmp_path)
+        open_volume(tmp_path / "notes")
 
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied", "x.npy")
