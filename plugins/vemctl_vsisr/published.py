@@ -12,6 +12,8 @@ FOLDER = (
 )
 LICENCE = "none stated; ask the authors before passing it on"
 APODISATION = "1bd1c34415839f709f8154b41a54e5da394d312ed8147a67309ca702896aac05"
+META_BLOB = "25c2e49cf56afca6bf782a772bb360f636b22408"
+"""The meta-trained network's content, as Git knows it."""
 TRANSFER_FUNCTIONS = {
     488: (
         "fc761b159dc819cc6ad3c14db7160bd8738abfd691d4589a1e4f54b997f110d6",
@@ -63,7 +65,7 @@ PUBLISHED = (
             PublishedFile(
                 "meta_model.pth",
                 (f"{FOLDER}/trained_meta_model/meta_model.pth",),
-                "git-blob:25c2e49cf56afca6bf782a772bb360f636b22408",
+                f"git-blob:{META_BLOB}",
             ),
         ),
         licence=LICENCE,

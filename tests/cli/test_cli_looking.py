@@ -35,6 +35,7 @@ def test_methods_lists_what_works_and_why_the_rest_does_not(cli):
         "commands": ["predict"],
         "inputs": ["view_a", "view_b"],
         "weights": ["probe/one"],
+        "optics": [],
         "paper": "Nobody et al. 2020",
         "doi": "10.1000/probe",
         "distribution": "vemctl-probe 0.1",

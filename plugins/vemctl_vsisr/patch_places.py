@@ -1,0 +1,150 @@
+"""Where a training pair lies: windows of the input and of the truth around a voxel of the truth.
+
+The published rule of XxDataSeg_ForTrain_Lattice_3D, in its rounding too: halves go up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from vemctl.plugin import Triple
+from vemctl_vsisr.counts import round_half_up
+from vemctl_vsisr.data import PLANES, SLICES
+
+RATIO = 1.5
+"""Pixels of the truth per pixel of the input, in y and x."""
+DEPTH = 8
+"""Slices around a voxel; of these the first 7 are written of the input, and the 3 in their middle
+of the truth."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A box in a volume.
+
+    Attributes
+    ----------
+    corner : (z, y, x)
+        Of its first voxel, counted from 0.
+    size : (z, y, x)
+    """
+
+    corner: Triple
+    size: Triple
+
+
+@dataclass(frozen=True)
+class PatchPlaces:
+    """Windows of one size around voxels of the truth.
+
+    Attributes
+    ----------
+    size : (z, y, x)
+        Voxels of the input; 1.5 times the size in y and x is even.
+    """
+
+    size: Triple = (DEPTH, 64, 64)
+
+    @property
+    def halves(self) -> Triple:
+        """Half of a window of the input, (z, y, x)."""
+        z, y, x = self.size
+        return round_half_up(z / 2), round_half_up(y / 2), round_half_up(x / 2)
+
+    @property
+    def margins(self) -> Triple:
+        """What of the truth lies too near to its border to be the middle of a window, (z, y, x)."""
+        z, y, x = self.size
+        return round_half_up(z / 2), round_half_up(y * RATIO / 2), round_half_up(x * RATIO / 2)
+
+    def last_middle(self, length: int, axis: int) -> int:
+        """Return below which voxel of the truth a middle must lie for an input of some length.
+
+        Sizes after a shear are rounded, so that a truth may reach a little beyond its input.
+
+        Parameters
+        ----------
+        length : int
+            Of the input along the axis.
+        axis : {1, 2}
+            y or x.
+        """
+        last = length - self.halves[axis]  # counted from 1
+        return math.ceil((last + 0.5) * RATIO) - 1
+
+    def truth(self, place: Triple) -> Window:
+        """Return the window of the truth around a voxel of it, (z, y, x) counted from 0."""
+        z, y, x = (p - m + 1 for p, m in zip(place, self.margins, strict=True))
+        return Window((z, y, x), (2 * self.margins[0], 2 * self.margins[1], 2 * self.margins[2]))
+
+    def input(self, place: Triple) -> Window:
+        """Return the window of the input around a voxel of the truth, (z, y, x) counted from 0."""
+        half_z, half_y, half_x = self.halves
+        z, y, x = place
+        return Window(
+            (
+                z - half_z + 1,
+                round_half_up((y + 1) / RATIO) - half_y,
+                round_half_up((x + 1) / RATIO) - half_x,
+            ),
+            (2 * half_z, 2 * half_y, 2 * half_x),
+        )
+
+
+def pair_of(places: PatchPlaces, place: Triple) -> tuple[Window, Window]:
+    """Return what is written of the windows around a voxel: 7 slices of input and 3 of truth.
+
+    Parameters
+    ----------
+    places : PatchPlaces
+        Of 8 slices.
+    place : (z, y, x)
+        A voxel of the truth, counted from 0.
+    """
+    if places.size[0] != DEPTH:
+        raise ValueError(f"windows of {places.size[0]} slices: expected {DEPTH}")
+    given, truth = places.input(place), places.truth(place)
+    z, y, x = truth.corner
+    offset = (SLICES - PLANES) // 2
+    return (
+        Window(given.corner, (SLICES, *given.size[1:])),
+        Window((z + offset, y, x), (PLANES, *truth.size[1:])),
+    )
+
+
+def whole_cell(given: tuple[int, int], truth: tuple[int, int]) -> tuple[Window, Window]:
+    """Return the published middle of a cell to validate on; its slices are all kept.
+
+    Four or five pixels less than the input has, such that the number is even. The truth has
+    exactly 1.5 times as many; the published crop has one more where that is odd, which no
+    prediction has.
+
+    Parameters
+    ----------
+    given, truth : (y, x)
+        Sizes of the input and of the truth.
+
+    Returns
+    -------
+    Window, Window
+        Of the input and of the truth, from the first slice on; they are 0 slices thick, for that
+        is not known here.
+    """
+    corners, sizes = [], []
+    for length, truth_length in zip(given, truth, strict=True):
+        size = length - 4 - length % 2
+        middle = round_half_up(truth_length / 2)
+        corners.append(
+            (
+                round_half_up(middle / RATIO) - round_half_up(size / 2),
+                middle - round_half_up(RATIO * size / 2),
+            )
+        )
+        sizes.append((size, size * 3 // 2))
+    (y, truth_y), (x, truth_x) = corners
+    (height, truth_height), (width, truth_width) = sizes
+    return (
+        Window((0, y, x), (0, height, width)),
+        Window((0, truth_y, truth_x), (0, truth_height, truth_width)),
+    )

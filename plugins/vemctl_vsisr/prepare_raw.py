@@ -1,0 +1,250 @@
+"""Raw files to volumes that a network is run on: phases, reflecting plane, shear, range.
+
+Slices are read, made and written one by one: for the reflecting plane, for the range, and to be
+written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vemctl.errors import InputError, OptionError
+from vemctl.plugin import PreparationRequest, Triple, VolumeFacts, Workplace
+from vemctl_vsisr.counts import TOP, Extremes, crop_rows, to_counts
+from vemctl_vsisr.deskewed_volume import Counts, DeskewedVolume, Section
+from vemctl_vsisr.midplane import MidplaneRemoval
+from vemctl_vsisr.prepare_options import RAW_NAMES, PrepareOptions, preset_of
+from vemctl_vsisr.prepare_progress import Progress
+
+RAW = "raw"
+LEVEL = re.compile(RAW_NAMES)
+DTYPE = "uint16"
+SLICES_HELD = 3 * 64
+"""Slices of a result that wait for their file, and copies of them while it is written."""
+
+
+class RawPreparation:
+    """Makes a volume of every channel at every time point of raw files.
+
+    Parameters
+    ----------
+    options : PrepareOptions
+    request : PreparationRequest
+
+    Raises
+    ------
+    OptionError, InputError
+        The options do not fit the files.
+    """
+
+    def __init__(self, options: PrepareOptions, request: PreparationRequest) -> None:
+        self._options = options
+        facts = request.patches.facts(RAW)
+        self._names = output_names(request.names[RAW], facts)
+        self._volumes = [
+            DeskewedVolume(options, request, RAW, index) for index in range(len(facts))
+        ]
+        self._rows = [self._kept_rows(volume) for volume in self._volumes]
+        self._preset = preset_of(options)
+        if len({each.channel for each in facts}) > 1:
+            request.warn(
+                "there are several channels: those of each are in a folder of its own, c0, c1 and "
+                "so on, to be restored one after the other"
+            )
+        levels = {match[1] for file in request.names[RAW] if (match := LEVEL.search(file))}
+        if len(levels) > 1 and options.raw_pattern is None:
+            request.warn(
+                f"the files are of the signal-to-noise levels {', '.join(sorted(levels))}, and no "
+                rf"time series: choose one, such as with --raw-pattern _St{min(levels)}\.mrc$"
+            )
+        self._request = request
+
+    def plan(self) -> Mapping[str, Any]:
+        """Return which volumes will be made of which files."""
+        shapes = [self._shape(number) for number in range(len(self._volumes))]
+        held = [
+            volume.memory() + SLICES_HELD * 2 * shape[1] * shape[2] + self._midplane_memory(volume)
+            for volume, shape in zip(self._volumes, shapes, strict=True)
+        ]
+        return {
+            "volumes": [
+                {
+                    "name": f"{name}.zarr",
+                    "file": volume.name,
+                    "channel": volume.facts.channel,
+                    "timepoint": volume.facts.timepoint,
+                    "shape": list(shape),
+                    "voxel_size": _listed(volume.voxel_size),
+                }
+                for name, volume, shape in zip(self._names, self._volumes, shapes, strict=True)
+            ],
+            "dtype": DTYPE,
+            "uncompressed_bytes": sum(2 * z * y * x for z, y, x in shapes),
+            "memory_bytes": max(held),
+        }
+
+    def run(self, place: Workplace) -> Mapping[str, Any]:
+        """Write the volumes."""
+        options = self._options
+        progress = Progress(place.advance, "preparing", self._num_parts())
+        common: Extremes | None = None
+        if options.common_range:
+            common = Extremes()
+            for volume in self._volumes:
+                found = self._measured(volume, progress)[0]
+                common.add(np.array([found.low, found.high]))
+        records = []
+        for number, volume in enumerate(self._volumes):
+            extremes = common
+            if common is None and options.normalise:
+                extremes, record = self._measured(volume, progress)
+            else:
+                record = self._remove_midplane(volume, progress)
+            record |= {} if extremes is None else {"low": extremes.low, "high": extremes.high}
+            self._write(number, extremes, place, progress)
+            records.append({"name": f"{self._names[number]}.zarr", "file": volume.name, **record})
+        progress.finish()
+        return {"volumes": records}
+
+    def _measured(
+        self, volume: DeskewedVolume, progress: Progress
+    ) -> tuple[Extremes, dict[str, Any]]:
+        record = self._remove_midplane(volume, progress)
+        extremes = volume.measured(progress)
+        if not extremes.high > extremes.low:
+            self._request.warn(
+                f"{volume.name}: nothing in it is above the background of "
+                f"{self._options.background:g} counts; its result is 0 all over"
+            )
+        if self._options.common_range:
+            volume.correct = None  # masks of every time point would fill the memory
+        return extremes, record
+
+    def _remove_midplane(self, volume: DeskewedVolume, progress: Progress) -> dict[str, Any]:
+        """Find the reflecting plane, and have it removed from all slices to come."""
+        if self._preset is None:
+            return {}
+
+        def read(first: int, count: int) -> Section:
+            progress()
+            return volume.sections(first, count)
+
+        found = MidplaneRemoval.fit(
+            read,
+            volume.source_shape,
+            self._preset,
+            background=self._options.background,
+            drift_tracking=self._options.midplane_drift or "original",
+        )
+        volume.correct = found.apply
+        return {
+            "midplane": {
+                "shift": int(found.shift),
+                "tilt": float(found.tilt),
+                "ratio": float(found.ratio),
+                "drift": [int(found.drift.min()), int(found.drift.max())],
+            }
+        }
+
+    def _write(
+        self, number: int, extremes: Extremes | None, place: Workplace, progress: Progress
+    ) -> None:
+        volume, rows = self._volumes[number], self._rows[number]
+        made = place.make_volume(self._names[number], self._shape(number), DTYPE, volume.voxel_size)
+        for index in range(volume.shape[0]):
+            progress()
+            plane = volume.plane(index)[rows]
+            if extremes is None:
+                counts = _rounded(plane)
+            else:
+                counts = to_counts(plane, extremes.low, extremes.high, "nearest")
+            made.append(counts[None])
+        made.close()
+        volume.correct = None
+
+    def _num_parts(self) -> int:
+        slices = sum(volume.shape[0] for volume in self._volumes)
+        passes = 1.0 + self._options.normalise
+        if self._preset is not None:
+            passes += 1.5 * (1 + self._options.common_range)
+        return round(passes * slices)
+
+    def _shape(self, number: int) -> Triple:
+        depth, _, width = self._volumes[number].shape
+        rows = self._rows[number]
+        return depth, rows.stop - rows.start, width
+
+    def _kept_rows(self, volume: DeskewedVolume) -> slice:
+        _, length, width = volume.shape
+        if not self._options.crop:
+            return slice(0, length)
+        if length <= width:
+            raise InputError(
+                f"{volume.name}: its slices have {length} rows along the deskewed axis, and "
+                f"{width} columns: expected more rows for --crop; leave it out"
+            )
+        return crop_rows(length, width)
+
+    def _midplane_memory(self, volume: DeskewedVolume) -> int:
+        if self._preset is None:
+            return 0
+        depth, rows, length = volume.source_shape
+        return rows * length * (4 * (depth // self._preset.num_average) + 200)
+
+
+def output_names(files: Sequence[str], facts: Sequence[VolumeFacts]) -> list[str]:
+    """Return what the volumes of raw files are called: as the file, with its time point.
+
+    Of several channels each has a folder, so that every folder is a time series.
+
+    Parameters
+    ----------
+    files : sequence of str
+        Paths.
+    facts : sequence of VolumeFacts
+        Of the volumes in them.
+
+    Raises
+    ------
+    OptionError
+        Two are called alike.
+    """
+    stems = [_stem(Path(file)) for file in files]
+    for stem, count in Counter(stems).items():
+        if count > 1:
+            first, second, *_ = (f for f, s in zip(files, stems, strict=True) if s == stem)
+            raise OptionError(
+                f"{first}, {second}: both would become {stem}.zarr; rename one, or prepare them "
+                "into folders of their own"
+            )
+    several = len({each.channel for each in facts}) > 1
+    names = []
+    for each in facts:
+        mine = [other for other in facts if other.file_index == each.file_index]
+        name = stems[each.file_index]
+        if len({other.timepoint for other in mine}) > 1:
+            digits = len(str(max(other.timepoint for other in mine)))
+            name += f"_t{each.timepoint:0{digits}d}"
+        names.append(f"c{each.channel}/{name}" if several else name)
+    return names
+
+
+def _stem(path: Path) -> str:
+    stem = path.stem
+    return stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
+
+
+def _rounded(plane: Section) -> Counts:
+    """Round halves up, and clip to 16 bit."""
+    counts: Counts = np.floor(plane + 0.5).clip(0, TOP).astype(np.uint16)
+    return counts
+
+
+def _listed(size: tuple[float, float, float] | None) -> list[float] | None:
+    return None if size is None else list(size)
