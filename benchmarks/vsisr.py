@@ -7,7 +7,7 @@ Run it from the checkout, on a quiet machine; each part can be had alone::
     python benchmarks/vsisr.py --device cuda --parts predict --planes 256,256 512,512 --slices 33
 
 - forward: the literal network over ours, with the same weights, on the same window of slices, as
-  large as a plane and as large as it is when rotated by 60 degrees.
+  large as a plane, and rotated by 60 degrees, when ours leaves out what is empty in large ones.
 - predict: the literal program, which writes nothing, over `vemctl predict vsisr --as-original`,
   files and all, end to end, and how far the results differ. On CUDA also several windows to a call,
   and half precision.
@@ -39,7 +39,7 @@ from literal_exem import by, in_turn, now, ratio, read, say
 from literal_vsisr import SLICES, literal_program, load_optics, loaded, make_optics, seeded
 from predict import Meter
 from scipy import ndimage
-from torch import nn
+from vemctl_vsisr.corners import RotatedCall
 from vemctl_vsisr.network import Generator
 from vemctl_vsisr.predict_options import PredictOptions
 
@@ -82,18 +82,19 @@ def forward(plane: Numbers, rounds: int, device: str) -> None:
         turned = ndimage.rotate(window, angle, axes=(1, 2)) if angle else window
         x = torch.from_numpy(turned)[None].to(device)
 
-        def call(network: nn.Module, x: torch.Tensor = x) -> torch.Tensor:
+        def call(network: Callable[..., Any], x: torch.Tensor = x) -> torch.Tensor:
             with torch.inference_mode():
                 y: torch.Tensor = network(x)
             return y
 
-        calls = {"literal": partial(call, literal), "ours": partial(call, ours)}
+        quick = RotatedCall(ours, (plane[0], plane[1]), angle)
+        calls = {"literal": partial(call, literal), "ours": partial(call, quick)}
         wanted, found = (each() for each in calls.values())
         seconds = in_turn(rounds, device, **calls)
         what = f"literal network over ours, a window of {by(turned.shape)}, {device}"
         say(f"{what}: time", ratio(seconds["literal"], seconds["ours"]), "at least 1.0")
         error = float((found - wanted).abs().max() / wanted.abs().max())
-        say(f"{what}: largest difference over the largest value", f"{error:.1e}", "below 1e-5")
+        say(f"{what}: largest difference over the largest value", f"{error:.1e}", "below 2e-5")
 
 
 def predictions(slices: int, plane: Numbers, rounds: int, device: str, folder: Path) -> None:
@@ -134,7 +135,7 @@ def predictions(slices: int, plane: Numbers, rounds: int, device: str, folder: P
         if device != "cpu":
             gain = statistics.median(alone["literal"]) / statistics.median(alone[name])
             times += f"; without loading {gain:.2f}"
-        say(f"{what}: time", times, "above 1")
+        say(f"{what}: time", times, "2 for planes of 384 and more")
         off = np.abs(results[name].astype(np.float64).reshape(exact.shape) - exact)
         found = f"{off.max():.0f} of 65535, mean {off.mean():.3f}, in {np.mean(off > 0):.1%}"
         aim = "" if "16" in name else "3"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -92,10 +92,18 @@ class CheckpointSaved(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
-    """The output is complete and in its place."""
+    """The output is complete and in its place.
+
+    Attributes
+    ----------
+    gained : mapping of str to (before, after)
+        Of a training that was judged before its first step: each metric then, and at the step
+        whose weights are kept.
+    """
 
     path: Path
     seconds: float
+    gained: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class Listener(Protocol):

@@ -27,7 +27,7 @@ Weights = Sequence[Tensor]
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Examples:
     """Inputs (n, 7, y, x) and their truth (n, 3, 1.5 y, 1.5 x)."""
 
     inputs: Tensor
@@ -56,18 +56,20 @@ class Losses:
     gan_weight: float
     autocast: Callable[[], AbstractContextManager[Any]]
 
-    def restore(self, pairs: Pairs, generator: Weights) -> Tensor:
+    def restore(self, pairs: Examples, generator: Weights) -> Tensor:
         """Return what a generator makes of the inputs."""
         with self.autocast():
             return precise(self.generator(pairs.inputs, generator))
 
-    def of_generator(self, pairs: Pairs, generator: Weights, discriminator: Weights) -> Tensor:
+    def of_generator(self, pairs: Examples, generator: Weights, discriminator: Weights) -> Tensor:
         """Return how far from the truth, and how easily told from it, restored planes are, ()."""
         restored = self.restore(pairs, generator)
         verdict = self._verdict(restored, discriminator, 1.0)
         return self.reconstruction(pairs.truth, restored) + self.gan_weight * verdict
 
-    def of_discriminator(self, pairs: Pairs, generator: Weights, discriminator: Weights) -> Tensor:
+    def of_discriminator(
+        self, pairs: Examples, generator: Weights, discriminator: Weights
+    ) -> Tensor:
         """Return how badly a discriminator tells restored planes from the truth, ().
 
         No gradients reach the generator.
@@ -134,7 +136,7 @@ class Stage:
 
 def stages(
     losses: Losses,
-    support: Pairs,
+    support: Examples,
     generator: Weights,
     discriminator: Weights,
     adaptation: Adaptation,
@@ -144,7 +146,7 @@ def stages(
     Parameters
     ----------
     losses : Losses
-    support : Pairs
+    support : Examples
         What they are adapted to.
     generator, discriminator : sequence of tensor
         Parameters to begin with, which need gradients.

@@ -13,7 +13,11 @@ from vemctl.errors import OptionError, WeightsError
 from vemctl.nn.state_dict import read_state_dict
 from vemctl.plugin import TrainingRequest, Triple, VolumeFacts
 from vemctl_vsisr.adapting import Losses
-from vemctl_vsisr.checkpoints import GeneratorConfiguration, build_generator
+from vemctl_vsisr.checkpoints import (
+    GeneratorConfiguration,
+    build_discriminator,
+    build_generator,
+)
 from vemctl_vsisr.data import GT, INPUT, PLANES, SLICES, training_data
 from vemctl_vsisr.discriminator import Discriminator
 from vemctl_vsisr.losses import reconstruction_loss
@@ -45,27 +49,50 @@ VALIDATION_TASKS = 8
 Paths = Mapping[str, tuple[Path, ...]]
 
 
-def generator_for(request: TrainingRequest, blocks: int | None = None) -> Generator:
-    """Make the generator that is asked for, or load that of the weights, onto its device.
+def generator_for(
+    request: TrainingRequest, start: Path | None, blocks: int | None = None
+) -> Generator:
+    """Make the generator that is asked for, or load that of a file, onto its device.
+
+    Parameters
+    ----------
+    request : TrainingRequest
+    start : Path, optional
+        The file.
+    blocks : int, optional
+        That it shall have.
 
     Raises
     ------
     WeightsError
-        The weights are of another network.
+        The file is of another network.
     OptionError
-        They have another number of blocks than is asked for.
+        It has another number of blocks than is asked for.
     """
-    if request.weights is None:
+    if start is None:
         return GeneratorConfiguration(num_blocks=blocks or NUM_BLOCKS).build().to(request.device)
-    network = build_generator(read_state_dict(request.weights), request.weights)
+    network = build_generator(read_state_dict(start), start)
     if blocks not in {None, network.num_blocks}:
-        raise OptionError(f"--blocks {blocks}: the weights have {network.num_blocks}; leave it out")
+        raise OptionError(f"--blocks {blocks}: {start} has {network.num_blocks}; leave it out")
     if (network.in_channels, network.out_channels) != (SLICES, PLANES):
         raise WeightsError(
-            f"{request.weights}: a generator that makes {network.out_channels} planes of "
+            f"{start}: a generator that makes {network.out_channels} planes of "
             f"{network.in_channels} slices; expected one that makes {PLANES} of {SLICES}"
         )
     return network.to(request.device)
+
+
+def discriminator_for(request: TrainingRequest, start: Path | None, planes: int) -> Discriminator:
+    """Make a discriminator of so many planes, or load that of a file, onto its device.
+
+    Raises
+    ------
+    WeightsError
+        The file is of another network.
+    """
+    if start is None:
+        return Discriminator(planes).to(request.device)
+    return build_discriminator(read_state_dict(start), start).to(request.device)
 
 
 def make_losses(

@@ -20,6 +20,7 @@ from vemctl_vsisr.patch_places import (
     RATIO,
     PatchPlaces,
     Window,
+    middle_patch,
     pair_of,
     whole_cell,
 )
@@ -30,6 +31,8 @@ Counts = npt.NDArray[np.uint16]
 Advance = Callable[[], None]
 TOLERANCE = 3
 """Pixels by which the sizes of an input and its truth may differ from their ratio after a shear."""
+SHARE, FEWEST = 5, 9
+"""Which part of an only cell is kept to validate on, and of how many slices at least."""
 
 
 class CellVolumes:
@@ -67,8 +70,18 @@ class CellVolumes:
             snr: DeskewedVolume(options, request, "raw", index) for snr, index in raw.items()
         }
         self.truth = DeskewedVolume(options, request, "truth", truth, is_truth=True)
+        self._num_kept = 0
         for volume in self.raw.values():
             _check_correspondence(volume, self.truth)
+
+    def keep_end(self) -> int:
+        """Keep the last fifth of the slices from what is cut, for `whole`; return how many.
+
+        None are kept where they would be too few to validate on.
+        """
+        kept = self.truth.shape[0] // SHARE
+        self._num_kept = kept if kept >= FEWEST else 0
+        return self._num_kept
 
     def check_size(self) -> None:
         """Refuse a cell that is smaller than what is cut of it.
@@ -92,23 +105,39 @@ class CellVolumes:
             )
 
     def whole(self) -> tuple[Window, Window]:
-        """Return the middle of the cell, all slices of it.
+        """Return the middle of the cell, all slices of it, or those that `keep_end` kept.
 
         Raises
         ------
         InputError
             There are too few slices, or nothing is left of a slice.
         """
+        depth, height, width = self._size_with_middle()
+        count = self._num_kept or depth
+        seen, true = (
+            Window((depth - count, *w.corner[1:]), (count, *w.size[1:]))
+            for w in whole_cell((height, width), self.truth.shape[1:])
+        )
+        return seen, true
+
+    def middle(self) -> tuple[Window, Window]:
+        """Return a large patch in the middle of the cell.
+
+        Raises
+        ------
+        InputError
+            There are too few slices, or nothing is left of a slice.
+        """
+        return middle_patch(self._size_with_middle(), self.truth.shape)
+
+    def _size_with_middle(self) -> Triple:
         given = next(iter(self.raw.values())).shape
-        depth = given[0]
-        if depth < SLICES or min(given[1:]) < 8:
+        if given[0] < SLICES or min(given[1:]) < 8:
             raise InputError(
                 f"{self.truth.name}: too small to validate on: expected at least {SLICES} slices, "
                 "of 8 pixels in y and x"
             )
-        windows = whole_cell(given[1:], self.truth.shape[1:])
-        seen, true = (Window(w.corner, (depth, *w.size[1:])) for w in windows)
-        return seen, true
+        return given
 
     def memory(self, *, is_cut: bool) -> int:
         """Return about how many bytes the work on the cell takes."""
@@ -128,8 +157,8 @@ class CellVolumes:
         extremes = volume.measured(advance)
         if not extremes.high > extremes.low:
             raise InputError(
-                f"{volume.name}: nothing in it is above the background; expected another file, or "
-                "another --background"
+                f"{volume.name}: nothing in it is above the background, or all of it is one value; "
+                "expected another file, or another --background"
             )
         return CountedVolume(volume, extremes)
 
@@ -147,7 +176,7 @@ class CellVolumes:
         )
         search = ForegroundSearch(
             lambda z: truth.plane(z).astype(np.float32) / np.float32(TOP),
-            self.truth.shape,
+            (self.truth.shape[0] - self._num_kept, *self.truth.shape[1:]),
             (0.0, 1.0),
             self.places.margins,
             (min(heights), min(widths)),

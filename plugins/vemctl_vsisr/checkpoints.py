@@ -46,23 +46,6 @@ class GeneratorConfiguration:
         """Return it as JSON types."""
         return asdict(self)
 
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> GeneratorConfiguration:
-        """Return what `to_json` gave; other entries do not matter.
-
-        Raises
-        ------
-        ValueError
-            An entry is missing, or no number of at least 1.
-        """
-        values = {}
-        for name in cls.__dataclass_fields__:
-            value = stored.get(name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}: expected a whole number of at least 1, got {value!r}")
-            values[name] = value
-        return cls(**values)
-
     def build(self) -> Generator:
         """Return such a generator with parameters drawn at random."""
         from vemctl_vsisr.network import Generator

@@ -15,7 +15,7 @@ from vemctl.plugin import Footprint, Output, Request, VolumeFacts
 from vemctl_vsisr.checkpoints import build_generator
 from vemctl_vsisr.intensities import Limits, limit_names, limits_of, profiles_of
 from vemctl_vsisr.memory import FRAMES, PLANES, enlarged_size
-from vemctl_vsisr.microscope import Pixel, optics_of
+from vemctl_vsisr.microscope import SAME_PIXEL, Pixel, optics_of
 from vemctl_vsisr.predict_options import PredictOptions
 from vemctl_vsisr.published import META_BLOB
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vemctl_vsisr.directions import Network
-    from vemctl_vsisr.network import Generator
     from vemctl_vsisr.restorer import VsisrRestorer
 
 LOST = 3
@@ -49,6 +48,7 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> V
     InputError
         The volume is too thin.
     """
+    from vemctl_vsisr.corners import RotatedCall
     from vemctl_vsisr.directions import Direction, Span
     from vemctl_vsisr.recombining import JointReconstruction
     from vemctl_vsisr.restorer import VsisrRestorer
@@ -58,6 +58,8 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> V
     if request.as_original:
         _check_original(options, facts)
     footprint = _footprint(options, request, facts)
+    _check_effects(options)
+    _warn_of_pixels(facts, request)
     pixel = Pixel.of(facts.voxel_size, options)
     optics = optics_of(options, request.files, pixel, facts.num_channels, request.warn)
     loaded = read_weights(weights)
@@ -72,15 +74,26 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> V
     z, y, x = facts.shape
     plane = (x, y) if options.sr_axis == "y" else (y, x)
     angles = [180 / options.orientations * number for number in range(options.orientations)]
-    rotations = [Rotation(plane, angle, reshape=True, device=request.device) for angle in angles]
     lost = footprint.lost[0]
     span = Span(lost, z - 1 - lost, z)
     core = (footprint.tile[0] or z) - 2 * CONTEXT
-    overlap = _repeated(z - 2 * lost, core)
-    common = (options.time_range or _usual_range(request)) == "series"
-    limits = limits_of(facts, options)
+    repeated = _repeated(z - 2 * lost, core)
+    overlap = repeated if repeated < CORE else 0  # to compute again is better than to hold as many
+    common = (options.time_range or _usual_range(options, request)) == "series"
+    limits = limits_of(facts, options, as_original=request.as_original)
     _warn_of_blank(limits, options, request)
-    call = _in_precision(network, request)
+    calls = [RotatedCall(network, plane, angle) for angle in angles]
+    directions = [
+        Direction(
+            _in_precision(call, request),
+            Rotation(plane, angle, reshape=True, device=request.device),
+            span,
+            request.batch,
+            overlap,
+            network_bytes=call.memory(request.batch),
+        )
+        for call, angle in zip(calls, angles, strict=True)
+    ]
     joints = {
         id(each): JointReconstruction(
             enlarged_size(*plane),
@@ -96,7 +109,7 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> V
         for each in optics
     }
     return VsisrRestorer(
-        [Direction(call, rotation, span, request.batch, overlap) for rotation in rotations],
+        directions,
         [joints[id(each)] for each in optics],
         limits,
         profiles_of(facts, options, limits, lost, common=common),
@@ -163,11 +176,13 @@ def _repeated(num_slices: int, core: int) -> int:
     return -num_slices % core if num_slices > core else 0
 
 
-def _usual_range(request: Request) -> str:
-    return "timepoint" if request.as_original else "series"
+def _usual_range(options: PredictOptions, request: Request) -> str:
+    # Without the input's profile the brightness of a result says nothing of the input's.
+    as_published = request.as_original or not options.adjust_intensity
+    return "timepoint" if as_published else "series"
 
 
-def _in_precision(network: Generator, request: Request) -> Network:
+def _in_precision(network: Network, request: Request) -> Network:
     """Return the network so that it calculates in the precision that is asked for."""
     import torch
 
@@ -179,7 +194,7 @@ def _in_precision(network: Generator, request: Request) -> Network:
 
     def call(windows: Tensor) -> Tensor:
         with autocast():
-            restored: Tensor = network(windows)
+            restored = network(windows)
         return restored.float()
 
     return call
@@ -206,6 +221,31 @@ def _warn_of_blank(limits: Limits, options: PredictOptions, request: Request) ->
     for series in np.flatnonzero(limits.low == limits.high):
         channels = request.inputs[0].num_channels
         request.warn(f"time point {series // channels}, channel {series % channels} {told}")
+
+
+def _warn_of_pixels(facts: VolumeFacts, request: Request) -> None:
+    """Tell users whose pixels are not square, for planes are rotated."""
+    if facts.voxel_size is None:
+        return
+    _, y, x = facts.voxel_size
+    if abs(y / x - 1) > SAME_PIXEL:
+        request.warn(
+            f"pixels of {y:g} x {x:g} nm (y, x) are not square, but planes are rotated: the result "
+            f"is distorted; scale the volume to square pixels first, or mend its voxel size"
+        )
+
+
+def _check_effects(options: PredictOptions) -> None:
+    """Refuse options that would have no effect."""
+    if not options.adjust_intensity:
+        usual = PredictOptions()
+        if options.intensity_percentile != usual.intensity_percentile:
+            raise OptionError("--intensity-percentile: no effect with --no-adjust-intensity")
+        if options.time_range == "series":
+            raise OptionError(
+                "--time-range series with --no-adjust-intensity: slices then have no brightness of "
+                "the input's; leave out one or the other"
+            )
 
 
 def _check_original(options: PredictOptions, facts: VolumeFacts) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Rounding = Literal["nearest", "truncate"]
 Floats = npt.NDArray[np.floating[Any]]
 
 BACKGROUND = 100.0
 """Counts of the authors' camera in the dark."""
 TOP = 65535
-SMALL = 1e-7
-"""What the published Python programs add to a range, lest it be 0."""
 
 
 class Extremes:
@@ -52,10 +49,8 @@ def without_background(values: npt.NDArray[Any], background: float = BACKGROUND)
     return np.maximum(floats - floats.dtype.type(background), floats.dtype.type(0))
 
 
-def to_counts(
-    values: npt.NDArray[Any], low: float, high: float, rounding: Rounding
-) -> npt.NDArray[np.uint16]:
-    """Scale a range to 0 to 65535.
+def to_counts(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.uint16]:
+    """Scale a range to 0 to 65535, rounded half up as the published MATLAB programs do.
 
     Parameters
     ----------
@@ -63,10 +58,6 @@ def to_counts(
         What is outside of the range is clipped.
     low, high : float
         Of the whole volume.
-    rounding : {"nearest", "truncate"}
-        To the nearest, half up, of float64, as the published MATLAB programs do; or down, of the
-        type of the values and with a range that is larger by 1e-7, as the Python programs do: there
-        the greatest value often becomes 65534.
 
     Returns
     -------
@@ -75,14 +66,8 @@ def to_counts(
     """
     if not high > low:
         return np.zeros(values.shape, np.uint16)
-    if rounding == "nearest" or values.dtype.kind != "f":
-        values = values.astype(np.float64)
-    kind = values.dtype.type
-    span = high - low if rounding == "nearest" else high - low + SMALL
-    scaled = np.clip((values - kind(low)) / kind(span), 0, 1) * kind(TOP)
-    if rounding == "nearest":
-        scaled = np.floor(scaled + 0.5)
-    counts: npt.NDArray[np.uint16] = scaled.astype(np.uint16)
+    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * TOP
+    counts: npt.NDArray[np.uint16] = np.floor(scaled + 0.5).astype(np.uint16)
     return counts
 
 
@@ -101,14 +86,12 @@ def crop_rows(length: int, width: int) -> slice:
     length : int
         Pixels along the deskewed axis.
     width : int
-        Pixels along the other one.
+        Pixels along the other one, which are fewer.
 
     Returns
     -------
     slice
-        Of the deskewed axis; all of it where it is not the longer one.
+        Of the deskewed axis.
     """
-    if length <= width:
-        return slice(0, length)
     first = round_half_up((length - width) / 2) - 1
     return slice(first, round_half_up((length + width) / 2) - 1)

@@ -8,27 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from vemctl.errors import InputError
-from vemctl.plugin import Patches, PreparationRequest, Triple, VolumeFacts, Warn
+from vemctl.plugin import Patches, PreparationRequest, Triple
 from vemctl_vsisr.counts import Extremes, to_counts, without_background
 from vemctl_vsisr.deskewing import Shear, header_word
-from vemctl_vsisr.patch_places import RATIO
-from vemctl_vsisr.phases import PhaseMean
+from vemctl_vsisr.phases import phase_means
 from vemctl_vsisr.prepare_options import PrepareOptions, num_phases
+from vemctl_vsisr.prepare_spacing import VoxelSize, missing, spacing_of
 
 Section = npt.NDArray[Any]
 Counts = npt.NDArray[np.uint16]
 Floats = npt.NDArray[np.floating[Any]]
-VoxelSize = tuple[float, float, float]
-SHORTEST, LONGEST = 10.0, 1e4
-"""Nanometres that the edge of a voxel of a light microscope may have."""
 
 
 class _Displaced(Protocol):
@@ -106,7 +101,6 @@ class DeskewedVolume:
         self._along_x = options.deskew_axis == "x"
         self._phases = 1 if is_truth else num_phases(options)
         self._background = 0.0 if is_truth else options.background
-        self.num_sections = facts.shape[0]
         num_slices, surplus = divmod(facts.shape[0], self._phases)
         if not num_slices:
             raise InputError(
@@ -119,13 +113,13 @@ class DeskewedVolume:
                 f"the last {surplus} are left out"
             )
         _, rows, length = self._turned(facts.shape)
-        dy, dz, other = _spacing(options, facts, self.name, request.warn, is_truth=is_truth)
+        dy, dz, other = spacing_of(options, facts, self.name, request.warn, is_truth=is_truth)
         self._shear: _Displaced = _Straight(length)
         depth = dz
         if options.deskew:
             if dy is None or dz is None:
                 raise InputError(
-                    f"{self.name}: its voxel size is not known; expected --dy and --dz in "
+                    f"{self.name}: its voxel size is not known; expected {missing(options)} in "
                     "nanometres, or --no-deskew"
                 )
             self._shear = Shear(
@@ -157,10 +151,7 @@ class DeskewedVolume:
 
     def plane(self, index: int) -> Section:
         """Return a slice, (y, x) float, without the background and at least 0."""
-        section = self.sections(index, 1)[0]
-        if self.correct is not None:
-            section = self.correct(section, index)
-        return self._finished(self._shear.apply(section, index))
+        return self._made_of(self.sections(index, 1)[0], index)
 
     def part(self, index: int, corner: tuple[int, int], size: tuple[int, int]) -> Section:
         """Return what `plane` has at a corner (y, x); only what it is made of is read."""
@@ -172,11 +163,18 @@ class DeskewedVolume:
         return self._finished(self._shear.apply_part(section, index, y, y + height))
 
     def measured(self, advance: Callable[[], None]) -> Extremes:
-        """Return the least and the greatest value; goes through the volume once."""
-        found = Extremes()
+        """Return the least and the greatest value, twice the least where the file is one grey.
+
+        Goes through the volume once.
+        """
+        given, found = Extremes(), Extremes()
         for index in range(self.shape[0]):
             advance()
-            found.add(self.plane(index))
+            section = self.sections(index, 1)[0]
+            given.add(section)
+            found.add(self._made_of(section, index))
+        if not given.high > given.low:  # else what a shear leaves empty would be its image
+            found.high = found.low
         return found
 
     def memory(self) -> int:
@@ -184,6 +182,11 @@ class DeskewedVolume:
         _, rows, length = self.source_shape
         raw = rows * length * (self._phases * np.dtype(self.facts.dtype).itemsize + 24)
         return raw + 24 * self.shape[1] * self.shape[2]
+
+    def _made_of(self, section: Section, index: int) -> Section:
+        if self.correct is not None:
+            section = self.correct(section, index)
+        return self._finished(self._shear.apply(section, index))
 
     def _finished(self, section: Section) -> Section:
         plane = without_background(section, self._background)
@@ -204,7 +207,7 @@ class DeskewedVolume:
             )
             return found if self._along_x else found.transpose(0, 2, 1)
 
-        return PhaseMean(read, self.num_sections, self._phases).read(first, count)
+        return phase_means(read, first, count, self._phases)
 
 
 class CountedVolume:
@@ -223,43 +226,9 @@ class CountedVolume:
 
     def plane(self, index: int) -> Counts:
         """Return a slice, (y, x)."""
-        return to_counts(self._volume.plane(index), *self._limits, "nearest")
+        return to_counts(self._volume.plane(index), *self._limits)
 
     def part(self, slices: Iterable[int], corner: tuple[int, int], size: tuple[int, int]) -> Counts:
         """Return a part of some slices, (z, y, x)."""
         parts = [self._volume.part(index, corner, size) for index in slices]
-        return to_counts(np.stack(parts), *self._limits, "nearest")
-
-
-def _spacing(
-    options: PrepareOptions, facts: VolumeFacts, name: str, warn: Warn, *, is_truth: bool
-) -> tuple[float | None, float | None, float | None]:
-    """Return the pixel along the sheared axis, the movement, and the other pixel, in nanometres."""
-    size = _plausible(facts, name, warn).voxel_size
-    factor = RATIO if is_truth else 1
-    dy = None if options.dy is None else options.dy / factor
-    dz = options.dz
-    if size is None:
-        return dy, dz, dy
-    sheared, other = (size[2], size[1]) if options.deskew_axis == "x" else (size[1], size[2])
-    return dy or sheared, dz or size[0], other
-
-
-def _plausible(facts: VolumeFacts, name: str, warn: Warn) -> VolumeFacts:
-    """Return facts with a voxel size that a light microscope may have.
-
-    Where a standard MRC file has the length of some intervals in Angstrom, the files of the
-    authors' microscope have the edge of a voxel in micrometres; not all of them say so.
-    """
-    size = facts.voxel_size
-    if size is None or max(size) >= 1 or Path(name).suffix.lower() != ".mrc":
-        return facts
-    for intervals in ((1, 1, 1), facts.shape):
-        z, y, x = (1e4 * edge * count for edge, count in zip(size, intervals, strict=True))
-        if min(z, y, x) >= SHORTEST and max(z, y, x) <= LONGEST:
-            warn(
-                f"{name}: its header is read as micrometres per voxel, {z:g} x {y:g} x {x:g} nm "
-                "(z, y, x); expected --dy and --dz where that is wrong"
-            )
-            return replace(facts, voxel_size=(z, y, x))
-    return replace(facts, voxel_size=None)
+        return to_counts(np.stack(parts), *self._limits)

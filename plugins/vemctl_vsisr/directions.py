@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vemctl_vsisr.memory import call_bytes, enlarged_size
+from vemctl_vsisr.memory import enlarged_size
 from vemctl_vsisr.normalising import scale_samples_to_unit
 from vemctl_vsisr.rotating import Rotation
 
@@ -58,6 +58,8 @@ class Direction:
         Windows per call of the network.
     overlap : int
         Slices by which what is asked for next may begin before where the last ended.
+    network_bytes : int
+        That a call of the network takes.
 
     Attributes
     ----------
@@ -65,9 +67,17 @@ class Direction:
     """
 
     def __init__(
-        self, network: Network, rotation: Rotation, span: Span, batch: int, overlap: int = 0
+        self,
+        network: Network,
+        rotation: Rotation,
+        span: Span,
+        batch: int,
+        overlap: int = 0,
+        *,
+        network_bytes: int = 0,
     ) -> None:
         self._network = network
+        self._network_bytes = network_bytes
         self._rotation = rotation
         self._span = span
         self.overlap = overlap
@@ -91,7 +101,7 @@ class Direction:
     def call_bytes(self) -> int:
         """Return the bytes that a call of the network or of the rotation takes."""
         new = 2 * REACH + self._batch
-        return max(call_bytes(self._batch, *self._rotation.shape), self._rotation.memory(new))
+        return max(self._network_bytes, self._rotation.memory(new))
 
     @property
     def remembers(self) -> bool:

@@ -10,7 +10,7 @@ from vemctl_vsisr.adapting import precise
 from vemctl_vsisr.building import facts_of, generator_for, pair_sampler
 from vemctl_vsisr.judging import judge
 from vemctl_vsisr.losses import reconstruction_loss
-from vemctl_vsisr.memory import step_bytes
+from vemctl_vsisr.memory import call_bytes, step_bytes
 from vemctl_vsisr.network import Generator
 from vemctl_vsisr.samples import PairSampler
 from vemctl_vsisr.train_options import FinetuneOptions, decay_steps_of
@@ -140,7 +140,9 @@ class FinetuneTrainer:
     def memory(self, samples: int) -> int:
         """Return the bytes of activations, parameters and the optimiser's state."""
         _, y, x = self.sampler.patch
-        return step_bytes(samples, y, x, judged=False, num_blocks=self._network.num_blocks)
+        blocks = self._network.num_blocks
+        step = step_bytes(samples, y, x, judged=False, num_blocks=blocks)
+        return max(step, call_bytes(1, *self.sampler.validation_patch[1:], num_blocks=blocks))
 
 
 def make_finetuner(options: FinetuneOptions, request: TrainingRequest) -> FinetuneTrainer:
@@ -157,4 +159,4 @@ def make_finetuner(options: FinetuneOptions, request: TrainingRequest) -> Finetu
     """
     decay_steps_of(options.decay_steps)  # before a network is read
     sampler = pair_sampler(options, request)
-    return FinetuneTrainer(generator_for(request), sampler, options, request)
+    return FinetuneTrainer(generator_for(request, request.weights), sampler, options, request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ HALF_WINDOW = 5
 """Slices at each side over which the brightness profile is smoothed."""
 
 Floats = npt.NDArray[np.float64]
+Values = TypeVar("Values", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,20 @@ class Limits:
     Attributes
     ----------
     low, high : ndarray, (series,)
+    is_absolute : bool
+        Whether what keeps a blank series finite is added to the span as published, rather than
+        to its share: values that are very small then lose contrast.
     """
 
     low: Floats
     high: Floats
+    is_absolute: bool = False
 
-    def scaled(self, values: Floats, series: int) -> Floats:
-        """Return values of a series in [0, 1]."""
-        low, high = self.low[series], self.high[series]
-        unit: Floats = ((values - low) / (high - low + EPSILON)).clip(0, 1)
+    def scaled(self, values: Values, series: int) -> Values:
+        """Return values of a series, an array or a tensor, in [0, 1]."""
+        low, span = float(self.low[series]), float(self.high[series] - self.low[series])
+        span += EPSILON if self.is_absolute or span == 0 else EPSILON * span
+        unit: Values = ((values - low) / span).clip(0, 1)
         return unit
 
     def common(self, num_channels: int) -> Limits:
@@ -42,7 +49,7 @@ class Limits:
         low = self.low.reshape(-1, num_channels).min(axis=0)
         high = self.high.reshape(-1, num_channels).max(axis=0)
         times = len(self.low) // num_channels
-        return Limits(np.tile(low, times), np.tile(high, times))
+        return Limits(np.tile(low, times), np.tile(high, times), self.is_absolute)
 
 
 def statistics(options: PredictOptions) -> tuple[str, ...]:
@@ -51,10 +58,10 @@ def statistics(options: PredictOptions) -> tuple[str, ...]:
     return *limit_names(options), *brightness
 
 
-def limits_of(facts: VolumeFacts, options: PredictOptions) -> Limits:
+def limits_of(facts: VolumeFacts, options: PredictOptions, *, as_original: bool = False) -> Limits:
     """Return what becomes 0 and 1, from the measured statistics."""
     low, high = (np.array(facts.each_series[name], float) for name in limit_names(options))
-    return Limits(low, high)
+    return Limits(low, high, is_absolute=as_original)
 
 
 def profiles_of(
@@ -85,7 +92,7 @@ def profiles_of(
     shared = limits.common(facts.num_channels) if common else limits
     smooth = np.stack(
         [
-            smoothed(shared.scaled(row[lost : num_slices - lost], series))
+            moving_mean(shared.scaled(row[lost : num_slices - lost], series))
             for series, row in enumerate(tops)
         ]
     )
@@ -97,7 +104,7 @@ def profiles_of(
     return profiles
 
 
-def smoothed(values: Floats) -> Floats:
+def moving_mean(values: Floats) -> Floats:
     """Return the centred moving mean over 11 values, over fewer towards the ends.
 
     Near an end the window shrinks to what lies symmetrically about its centre, as MATLAB's

@@ -8,15 +8,16 @@ from pathlib import Path
 
 from vemctl.errors import OptionError
 from vemctl.plugin import Warn
-from vemctl_vsisr.optics import PUBLISHED_PIXEL, Optics, load_optics
+from vemctl_vsisr.optics import PUBLISHED_PIXEL, Optics, load_beads, load_optics
 from vemctl_vsisr.predict_options import PredictOptions
 from vemctl_vsisr.published import TRANSFER_FUNCTIONS
-from vemctl_vsisr.transfer_functions import build_optics
+from vemctl_vsisr.transfer_functions import build_optics, otf_of_beads
 
 EXCITATION_APERTURE = 0.4
 """Of the authors' lattice."""
 SAME_PIXEL = 0.01
 """Part by which a pixel may differ from that for which files are made."""
+BEADS = "beads"
 SOURCES = "--wavelength, --otf FOLDER, or --na with --emission and --excitation"
 
 
@@ -49,6 +50,8 @@ def files_of(options: PredictOptions) -> dict[str, str]:
         The options name no transfer functions, or contradict each other.
     """
     _check_source(options)
+    if options.beads is not None:
+        return {BEADS: str(options.beads)}
     if options.otf:
         return {f"otf-{number}": str(path) for number, path in enumerate(options.otf)}
     names = []
@@ -81,7 +84,7 @@ def optics_of(
         A file is no transfer function.
     """
     if options.na is not None:
-        return _for_channels(_built(options, pixel), num_channels, "--emission")
+        return _for_channels(_built(options, files, pixel), num_channels, "--emission")
     if options.otf:
         size = pixel.size or PUBLISHED_PIXEL
         found = [load_optics(files[key], pixel=size) for key in sorted(files, key=_number)]
@@ -114,7 +117,7 @@ def per_channel(text: str | None, flag: str) -> list[float]:
         ) from None
 
 
-def _built(options: PredictOptions, pixel: Pixel) -> list[Optics]:
+def _built(options: PredictOptions, files: Mapping[str, Path], pixel: Pixel) -> list[Optics]:
     assert options.na is not None, "the caller saw to that"
     emissions = per_channel(options.emission, "--emission")
     excitations = per_channel(options.excitation, "--excitation")
@@ -127,6 +130,10 @@ def _built(options: PredictOptions, pixel: Pixel) -> list[Optics]:
         raise OptionError(
             "--na: the volume does not tell its voxel size; expected --pixel-size in nanometres"
         )
+    measured = None
+    if BEADS in files:
+        bead_pixel = options.bead_pixel or pixel.size
+        measured = otf_of_beads(load_beads(files[BEADS]), bead_pixel=bead_pixel, pixel=pixel.size)
     return [
         build_optics(
             numerical_aperture=options.na,
@@ -134,6 +141,7 @@ def _built(options: PredictOptions, pixel: Pixel) -> list[Optics]:
             excitation_aperture=options.na_excitation or EXCITATION_APERTURE,
             excitation=excitation,
             pixel=pixel.size,
+            otf0=measured,
         )
         for emission, excitation in zip(emissions, excitations, strict=True)
     ]
@@ -157,6 +165,14 @@ def _check_source(options: PredictOptions) -> None:
         raise OptionError(f"vsisr needs the transfer functions of a microscope: expected {SOURCES}")
     if len(named) > 1:
         raise OptionError(f"{' with '.join(named)}: expected one of {SOURCES}")
+    others = {"--beads": options.beads, "--bead-pixel": options.bead_pixel}
+    extra = [flag for flag, value in others.items() if value is not None]
+    if extra and not given:
+        raise OptionError(f"{extra[0]}: no effect without --na, --emission and --excitation")
+    if options.bead_pixel is not None and options.beads is None:
+        raise OptionError("--bead-pixel: no effect without --beads; leave it out")
+    if options.pixel_size is not None and not given and options.otf_grid == "original":
+        raise OptionError(f"--pixel-size: no effect with {named[0]}; leave it out")
     if given and None in (options.na, options.emission, options.excitation):
         raise OptionError(
             f"{given[0]}: expected --na, --emission and --excitation together, to build transfer "

@@ -7,7 +7,7 @@ and the reflection is made as bright as the image. Sections are (y, x), as they 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,9 +95,9 @@ class MidplaneRemoval:
     ) -> MidplaneRemoval:
         """Find the plane and how bright the reflection is; sections are read one by one.
 
-        All are read once, and the middle half of them a second time. A volume that is one grey has
-        no plane: the masks stay in the middle. Kept in memory are a few sections, and one of
-        float32 for each `num_average` of them.
+        All are read once, those that make two groups or more a second time, and the middle half
+        once more. A volume that is one grey has no plane: the masks stay in the middle. Kept in
+        memory are a few sections.
 
         Parameters
         ----------
@@ -110,7 +110,7 @@ class MidplaneRemoval:
         drift_tracking : {"original", "corrected"}
             As published; or following the plane where that does not, see `midplane_search`.
         """
-        mean, groups = _averages(read, shape, preset.num_average, background)
+        mean = _mean(read, shape, background)
         alignment = align(mean.T, preset, drift_tracking)
         overlay = _Overlay.of(alignment, preset, shape[1:])
         masks = alignment.masks
@@ -118,7 +118,7 @@ class MidplaneRemoval:
             middle(*sizes) for sizes in zip(masks.narrow.shape, mean.T.shape, strict=True)
         )
         drift = drift_along_z(
-            [group.T for group in groups],
+            (group.T for group in _groups(read, shape, preset.num_average, background)),
             masks.narrow[window],
             shape[0],
             preset.num_average,
@@ -171,21 +171,23 @@ def _signal(plane: Section, background: float) -> Doubles:
     return np.maximum(signal, 0) if plane.dtype.kind == "u" else signal
 
 
-def _averages(
-    read: ReadSections, shape: tuple[int, int, int], num_average: int, background: float
-) -> tuple[Doubles, list[npt.NDArray[np.float32]]]:
-    """Return the mean of all sections, and the sum of each group of consecutive ones."""
+def _mean(read: ReadSections, shape: tuple[int, int, int], background: float) -> Doubles:
     mean = np.zeros(shape[1:])
-    groups: list[npt.NDArray[np.float32]] = []
     for z in range(shape[0]):
-        signal = _signal(read(z, 1)[0], background)
-        mean += signal
-        group = z // num_average
-        if group < shape[0] // num_average:  # those at the end that make no group are left out
-            if group == len(groups):
-                groups.append(np.zeros(shape[1:], np.float32))  # exact for sums of 16-bit counts
-            groups[group] += signal.astype(np.float32)
-    return mean / shape[0], groups
+        mean += _signal(read(z, 1)[0], background)
+    return mean / shape[0]
+
+
+def _groups(
+    read: ReadSections, shape: tuple[int, int, int], num_average: int, background: float
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the sum of each group of consecutive sections; a group alone shows no drift."""
+    count = shape[0] // num_average  # sections at the end that make no group are left out
+    for group in range(count if count > 1 else 0):
+        total = np.zeros(shape[1:], np.float32)  # exact for sums of 16-bit counts
+        for z in range(group * num_average, (group + 1) * num_average):
+            total += _signal(read(z, 1)[0], background).astype(np.float32)
+        yield total
 
 
 def _ratio(

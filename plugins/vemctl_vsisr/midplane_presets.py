@@ -41,22 +41,6 @@ class MidplanePreset:
     shift_step: int = 1
     tilt_step: float = 0.1
 
-    def __post_init__(self) -> None:
-        least = {
-            "gauss_window": 1, "scale_factor": 1, "line_weight": 0, "modulation": 0,
-            "num_average": 1, "max_iterations": 0, "shift_step": 1, "tilt_step": 0.01,
-        }  # fmt: skip
-        for name, lowest in least.items():
-            value = getattr(self, name)
-            if not lowest <= value < float("inf"):
-                raise OptionError(
-                    f"reflecting plane: {name} {value:g}; expected at least {lowest:g}"
-                )
-        if self.modulation > 0.5:
-            raise OptionError(
-                f"reflecting plane: modulation {self.modulation:g}; expected 0 to 0.5"
-            )
-
 
 MIDPLANE_PRESETS = {
     "er": MidplanePreset(15, 5, 1.0, 0.2, 21),

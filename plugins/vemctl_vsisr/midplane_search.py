@@ -5,7 +5,7 @@ Imports no torch. Arrays are (length, width), as in `midplane_masks`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -132,7 +132,7 @@ def _search_tilt(
 
 
 def drift_along_z(
-    groups: Sequence[npt.NDArray[Any]],
+    groups: Iterable[npt.NDArray[Any]],
     narrow: Doubles,
     num_slices: int,
     num_average: int,
@@ -142,8 +142,8 @@ def drift_along_z(
 
     Parameters
     ----------
-    groups : sequence of ndarray, (length, width)
-        Means, or sums, of each `num_average` consecutive sections.
+    groups : iterable of ndarray, (length, width)
+        Means, or sums, of each `num_average` consecutive sections; taken one at a time.
     narrow : ndarray, (length, width)
         The line that was laid over the plane in the mean.
     num_slices : int

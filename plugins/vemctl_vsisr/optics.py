@@ -24,6 +24,10 @@ PUBLISHED_PIXEL = 92.6
 COUNTS = 65535
 OFF_CENTRE = 2.0
 """Pixels by which the centre of mass may miss frequency zero."""
+LARGEST = 8192
+"""Pixels along a side of a transfer function."""
+LYING = 1.2
+"""Times as far as along y, and side bands lie along x."""
 SUFFIXES = (".tif", ".tiff", ".npy")
 
 
@@ -115,6 +119,7 @@ def load_optics_files(
             f"{otf1}: has the shape {arrays[1].shape}, but {otf0.name} has {arrays[0].shape}; "
             f"expected the same"
         )
+    _check_side_bands(arrays[1], otf1)
     return Optics(arrays[0].astype(np.float64), arrays[1].astype(np.float64), arrays[2], pixel)
 
 
@@ -157,6 +162,45 @@ def load_centred(path: Path) -> npt.NDArray[Any]:
     return values
 
 
+def load_beads(path: Path) -> npt.NDArray[Any]:
+    """Load the image of a bead, (z, y, x), from a TIFF or a .npy.
+
+    Raises
+    ------
+    WeightsError
+        It cannot be read.
+    """
+    import tifffile
+
+    try:
+        if path.suffix.lower() == ".npy":
+            return _plain(np.load(path, allow_pickle=False), path)
+        return np.asarray(tifffile.imread(path))
+    except (OSError, ValueError, RuntimeError, tifffile.TiffFileError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"{path}: cannot be read ({reason}); expected a stack of one bead as .tif or .npy"
+        ) from None
+
+
+def _check_side_bands(otf1: npt.NDArray[Any], path: Path) -> None:
+    """Refuse side bands that lie along x, by which a volume would be joined wrongly."""
+    squares = (np.arange(len(otf1)) - len(otf1) // 2) ** 2
+    along_y = float((otf1.sum(axis=1) * squares).sum())
+    along_x = float((otf1.sum(axis=0) * squares).sum())
+    if along_x > LYING * along_y:
+        raise WeightsError(
+            f"{path}: its side bands lie along x; expected them above and below the centre, along "
+            f"y: transpose it"
+        )
+
+
+def _plain(loaded: Any, path: Path) -> npt.NDArray[Any]:
+    if not isinstance(loaded, np.ndarray):
+        raise WeightsError(f"{path}: an archive of arrays; expected a .npy of one")
+    return loaded
+
+
 def _only(folder: Path, stem: str) -> Path:
     found = sorted(
         path
@@ -175,12 +219,20 @@ def _read(path: Path) -> npt.NDArray[Any]:
 
     try:
         if path.suffix.lower() == ".npy":
-            stored: npt.NDArray[Any] = np.load(path, allow_pickle=False)
-            return stored
+            return _plain(np.load(path, allow_pickle=False), path)
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             if getattr(image, "n_frames", 1) != 1:
                 raise WeightsError(f"{path}: has several pages; expected one image")
+            if max(image.size) > LARGEST:
+                raise WeightsError(
+                    f"{path}: has {image.size[0]} x {image.size[1]} pixels; expected at most "
+                    f"{LARGEST} along each side"
+                )
             return np.asarray(image)
+    except Image.DecompressionBombError:
+        raise WeightsError(
+            f"{path}: too large for a transfer function; expected an image"
+        ) from None
     except (OSError, ValueError, TypeError, KeyError, SyntaxError, struct.error) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(

@@ -6,6 +6,7 @@ The published rule of XxDataSeg_ForTrain_Lattice_3D, in its rounding too: halves
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vemctl.plugin import Triple
@@ -17,6 +18,9 @@ RATIO = 1.5
 DEPTH = 8
 """Slices around a voxel; of these the first 7 are written of the input, and the 3 in their middle
 of the truth."""
+OFFSET = (SLICES - PLANES) // 2
+TEST_EDGE = 256
+"""Pixels of the input that the published meta-training looks at."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,9 @@ def pair_of(places: PatchPlaces, place: Triple) -> tuple[Window, Window]:
         raise ValueError(f"windows of {places.size[0]} slices: expected {DEPTH}")
     given, truth = places.input(place), places.truth(place)
     z, y, x = truth.corner
-    offset = (SLICES - PLANES) // 2
     return (
         Window(given.corner, (SLICES, *given.size[1:])),
-        Window((z + offset, y, x), (PLANES, *truth.size[1:])),
+        Window((z + OFFSET, y, x), (PLANES, *truth.size[1:])),
     )
 
 
@@ -131,9 +134,36 @@ def whole_cell(given: tuple[int, int], truth: tuple[int, int]) -> tuple[Window, 
         Of the input and of the truth, from the first slice on; they are 0 slices thick, for that
         is not known here.
     """
-    corners, sizes = [], []
-    for length, truth_length in zip(given, truth, strict=True):
-        size = length - 4 - length % 2
+    return _centred(truth, [length - 4 - length % 2 for length in given])
+
+
+def middle_patch(given: Triple, truth: Triple) -> tuple[Window, Window]:
+    """Return a square in the middle of a cell, of 256 pixels or the largest multiple of 4.
+
+    Parameters
+    ----------
+    given, truth : (z, y, x)
+        Sizes of the input and of the truth.
+
+    Returns
+    -------
+    Window, Window
+        Of 7 slices of the input and of 3 of the truth.
+    """
+    depth, *plane = given
+    edge = min(TEST_EDGE, *((length - 4) // 4 * 4 for length in plane))
+    seen, true = _centred((truth[1], truth[2]), [edge, edge])
+    z = (depth - SLICES) // 2
+    return (
+        Window((z, *seen.corner[1:]), (SLICES, *seen.size[1:])),
+        Window((z + OFFSET, *true.corner[1:]), (PLANES, *true.size[1:])),
+    )
+
+
+def _centred(truth: tuple[int, int], sizes: Sequence[int]) -> tuple[Window, Window]:
+    """Return windows of some size (y, x) of the input; they are 0 slices thick."""
+    corners = []
+    for size, truth_length in zip(sizes, truth, strict=True):
         middle = round_half_up(truth_length / 2)
         corners.append(
             (
@@ -141,10 +171,9 @@ def whole_cell(given: tuple[int, int], truth: tuple[int, int]) -> tuple[Window, 
                 middle - round_half_up(RATIO * size / 2),
             )
         )
-        sizes.append((size, size * 3 // 2))
     (y, truth_y), (x, truth_x) = corners
-    (height, truth_height), (width, truth_width) = sizes
+    height, width = sizes
     return (
         Window((0, y, x), (0, height, width)),
-        Window((0, truth_y, truth_x), (0, truth_height, truth_width)),
+        Window((0, truth_y, truth_x), (0, height * 3 // 2, width * 3 // 2)),
     )

@@ -63,6 +63,18 @@ class PredictOptions:
         panel=MICROSCOPE,
         help="Of the input in nanometres, to build transfer functions. Default: the input's own.",
     )
+    beads: Path | None = option(
+        None,
+        panel=MICROSCOPE,
+        help="A stack (.tif or .npy) of one small bead, or the mean of several, whose spectrum is "
+        "the detection's transfer function instead of the ideal one; with --na.",
+    )
+    bead_pixel: float | None = option(
+        None,
+        min=1.0,
+        panel=MICROSCOPE,
+        help="Lateral pixel of --beads in nanometres. Default: --pixel-size, or the input's own.",
+    )
     sr_axis: Literal["x", "y"] = option(
         "x",
         help="Axis along which the network super-resolves: that along which the weights were "
@@ -75,7 +87,7 @@ class PredictOptions:
         help="In how many directions, evenly over half a turn, the volume is super-resolved.",
     )
     otf_weight: float = option(8.0, min=0.0, help="Weight of what a direction alone resolves.")
-    wiener: float = option(0.1, min=1e-6, help="Wiener parameter of the joint reconstruction.")
+    wiener: float = option(0.1, min=1e-3, help="Wiener parameter of the joint reconstruction.")
     otf_grid: Literal["original", "physical"] = option(
         "original",
         help="original: transfer functions stretched 1.5 times in frequency, as published; "
@@ -96,7 +108,7 @@ class PredictOptions:
         metavar="LOW,HIGH",
         panel=INTENSITIES,
         help="Percentiles of each time point that become 0 and 1 for the network. A hot pixel no "
-        "longer sets the range with 0,99.99.",
+        "longer sets the range with 0,99.99, but still counts in the brightness of its slice.",
     )
     adjust_intensity: bool = option(
         True,
@@ -115,5 +127,5 @@ class PredictOptions:
         panel=INTENSITIES,
         help="series: time points of a result are as bright to one another as those of the input; "
         "timepoint: each has the full range, as published. Default: series; timepoint with "
-        "--as-original.",
+        "--as-original and with --no-adjust-intensity.",
     )

@@ -38,19 +38,21 @@ def preparation_data(options: PrepareOptions, inputs: Sequence[Path]) -> Trainin
     """
     check_options(options)
     if options.pairs is None:
-        return TrainingData({RAW: raw_files(inputs, options.raw_pattern)})
+        # A dark time point of a series becomes a black volume, with a warning.
+        return TrainingData({RAW: raw_files(inputs, options.raw_pattern)}, may_be_constant=True)
     if len(inputs) != 1:
         raise OptionError(
             f"--pairs: {len(inputs)} inputs; expected one folder with folders STRUCTURE/CELL in it"
         )
-    wanted = listed(options.structures)
+    wanted, flag = listed(options.structures), "--structures"
     if options.structure is not None:
-        wanted = (options.structure,)
+        wanted, flag = (options.structure,), "--structure"
     cells = find_cells(
         inputs[0],
         options.raw_pattern or RAW_NAMES,
         options.truth_pattern or TRUTH_NAMES,
         wanted,
+        flag,
     )
     chosen = [(task, cell) for task in tasks_of(options, cells) for cell in task.cells]
     used = {cell.truth for _, cell in chosen}

@@ -60,7 +60,8 @@ class PrepareOptions:
         None,
         min=1e-3,
         panel=RAW,
-        help="Pixel along the sheared axis, in nanometres. Default: as the files say.",
+        help="Pixel of the camera in nanometres, along both axes, for they are square. Default: as "
+        "the files say.",
     )
     dz: float | None = option(
         None,
@@ -199,13 +200,14 @@ class PrepareOptions:
         (),
         panel=PAIRS,
         metavar="A,B,...",
-        help="Cells to validate on, as a whole. Default: the last one that is not trained on.",
+        help="Cells to validate on, as a whole. Default: the last one that is not trained on; of "
+        "an only cell its last fifth of slices.",
     )
     layout: Literal["zarr", "tiff"] = option(
         "zarr",
         panel=PAIRS,
         help="Volumes in which pairs lie one after the other, or the folders of TIFFs that the "
-        "published programs read.",
+        "published programs read, meta_test too, which lies in cells that are trained on.",
     )
 
 

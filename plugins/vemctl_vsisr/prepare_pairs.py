@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vemctl.plugin import PreparationRequest, Triple, Workplace
@@ -21,12 +21,13 @@ from vemctl_vsisr.cell_volumes import (
     volumes_by_file,
 )
 from vemctl_vsisr.data import GT, INPUT, ROLES
-from vemctl_vsisr.deskewed_volume import CountedVolume, VoxelSize
+from vemctl_vsisr.deskewed_volume import CountedVolume
 from vemctl_vsisr.patch_places import Window
+from vemctl_vsisr.prepare_memory import waiting_bytes
 from vemctl_vsisr.prepare_options import PrepareOptions
 from vemctl_vsisr.prepare_progress import Progress
+from vemctl_vsisr.prepare_spacing import VoxelSize, warn_of_oblong
 from vemctl_vsisr.prepare_tasks import (
-    TRAIN,
     VALID,
     Task,
     cells_of_names,
@@ -42,12 +43,14 @@ COLUMNS = ["part", "task", "structure", "cell", "snr", "number", "z", "y", "x", 
 """Of the table of pairs: corners in the deskewed volumes, counted from 0."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Writing:
-    """A task that is being written."""
+    """A task that is being written, and how many pairs of it are."""
 
     task: Task
     writer: PairWriter
+    closing: contextlib.ExitStack
+    count: int = 0
 
 
 class PairPreparation:
@@ -83,10 +86,9 @@ class PairPreparation:
                 if not task.is_whole:
                     self._cells[key].check_size()
         if not any(task.part == VALID for task in self._tasks):
-            request.warn(
-                "nothing is kept to validate on: expected a second "
-                + ("structure, or --valid-task" if options.pairs == "train" else "cell")
-            )
+            self._tasks += self._to_validate(request)
+        volumes = (volume for cell in self._cells.values() for volume in cell.raw.values())
+        warn_of_oblong(((each.name, each.voxel_size) for each in volumes), request.warn)
         self._voxel_sizes = {task: self._sizes_of(task) for task in self._tasks}
         if any(size is None for sizes in self._voxel_sizes.values() for size in sizes.values()):
             request.warn(
@@ -101,17 +103,12 @@ class PairPreparation:
             for task, by_role in shapes.items()
             for z, y, x in by_role.values()
         )
-        cut_cells = {
-            (c.structure, c.name) for task in self._tasks if not task.is_whole for c in task.cells
-        }
         return {
             "pairs": self._options.pairs,
             "layout": self._options.layout,
             "tasks": self._described(),
             "uncompressed_bytes": 2 * voxels,
-            "memory_bytes": max(
-                cell.memory(is_cut=key in cut_cells) for key, cell in self._cells.items()
-            ),
+            "memory_bytes": max(self._memory(cell) for cell in self._cells.values()),
         }
 
     def run(self, place: Workplace) -> Mapping[str, Any]:
@@ -125,8 +122,9 @@ class PairPreparation:
                 with contextlib.ExitStack() as closing:
                     writings = []
                     for task in (t for t in self._tasks if t.structure == structure):
-                        writer = closing.enter_context(self._writer(task, place))
-                        writings.append(_Writing(task, writer))
+                        own = closing.enter_context(contextlib.ExitStack())
+                        writer = own.enter_context(self._writer(task, place))
+                        writings.append(_Writing(task, writer, own))
                     for key in (key for key in self._cells if key[0] == structure):
                         table.writerows(self._write_cell(key, writings, progress, cells))
         progress.finish()
@@ -149,20 +147,43 @@ class PairPreparation:
             candidates = cell.candidates(truth, progress)
             record |= {"candidates": len(candidates), "mask_threshold": candidates.threshold}
         records["/".join(key)] = record
+        seen: dict[int, CountedVolume] = {}
         rows = []
         for writing in mine:
             task = writing.task
-            seen = cell.opened(cell.raw[task.snr], progress)
-            if task.is_whole:
-                windows = iter([cell.whole()])
+            if task.snr not in seen:
+                seen[task.snr] = cell.opened(cell.raw[task.snr], progress)
+            if task.is_middle:
+                windows = iter([_middle_of(task, cell)])
             else:
                 assert candidates is not None, "found where a task needs them"
                 windows = cell.drawn(candidates, task.snr, patches_per_cell(self._options))
-            first = task.cells.index(cell.cell) * patches_per_cell(self._options)
-            for number, pair in enumerate(windows, 0 if task.is_whole else first):
-                _write_pair(writing, (seen, truth), pair, progress)
-                rows.append(_row(task, cell.cell.name, number, pair))
+            for pair in windows:
+                _write_pair(writing, (seen[task.snr], truth), pair, progress)
+                rows.append(_row(task, cell.cell.name, writing.count, pair))
+                writing.count += 1
+            if writing.count == self._count(task):
+                writing.closing.close()  # what waits there is large
         return rows
+
+    def _to_validate(self, request: PreparationRequest) -> tuple[Task, ...]:
+        """Return the end of an only cell, where nothing else is kept to validate on."""
+        task, finetuning = self._tasks[0], self._options.pairs == "finetune"
+        if finetuning and len(task.cells) == 1:
+            name = task.cells[0].name
+            kept = self._cells[task.structure, name].keep_end()
+            if kept:
+                request.warn(
+                    f"there is no other cell to validate on than {name}: its last {kept} slices "
+                    "are kept for that, and no pairs are cut of them"
+                )
+                return (replace(task, part=VALID, name=name, is_whole=True),)
+        request.warn(
+            "nothing is kept to validate on: pairs of the cells that are trained on will be, which "
+            "overlap, so that scores will be too good; expected a second "
+            + ("cell" if finetuning else "structure, or --valid-task")
+        )
+        return ()
 
     def _writer(self, task: Task, place: Workplace) -> PairWriter:
         if self._options.layout == "zarr":
@@ -175,14 +196,27 @@ class PairPreparation:
         return TiffPairs(place.folder / name, first)
 
     def _count(self, task: Task) -> int:
-        return 1 if task.is_whole else len(task.cells) * patches_per_cell(self._options)
+        return 1 if task.is_middle else len(task.cells) * patches_per_cell(self._options)
 
     def _shapes(self, task: Task) -> dict[str, Triple]:
-        if not task.is_whole:
+        if not task.is_middle:
             return pair_shapes(self._options)
         cell = task.cells[0]
-        seen, truth = self._cells[cell.structure, cell.name].whole()
+        seen, truth = _middle_of(task, self._cells[cell.structure, cell.name])
         return {INPUT: seen.size, GT: truth.size}
+
+    def _memory(self, cell: CellVolumes) -> int:
+        """Return about how many bytes the work on a cell takes, and what is being written."""
+        used = cell.memory(is_cut=any(not t.is_whole for t in self._tasks if cell.cell in t.cells))
+        if self._options.layout == "tiff":
+            return used  # slices are written at once
+        for task in (t for t in self._tasks if t.structure == cell.cell.structure):
+            if not task.is_whole or cell.cell in task.cells:
+                count = self._count(task)
+                used += sum(
+                    waiting_bytes((count * z, y, x)) for z, y, x in self._shapes(task).values()
+                )
+        return used
 
     def _sizes_of(self, task: Task) -> dict[str, VoxelSize | None]:
         """Return the voxel sizes that all cells of a task have, by role."""
@@ -213,17 +247,14 @@ class PairPreparation:
 
     def _num_parts(self) -> int:
         """Return how many slices and pairs are gone through, unless thresholds are lowered."""
-        slices = pairs = 0
+        parts = 0
+        for cell in self._cells.values():
+            mine = [task for task in self._tasks if cell.cell in task.cells]
+            is_cut = not all(task.is_whole for task in mine)
+            parts += cell.truth.shape[0] * (1 + is_cut + len({task.snr for task in mine}))
         for task in self._tasks:
-            depths = [self._cells[c.structure, c.name].truth.shape[0] for c in task.cells]
-            slices += (2 if task.is_whole else 1) * sum(depths)
-            pairs += 0 if task.is_whole else self._count(task)
-        cut_cells = {c for task in self._tasks if task.part == TRAIN for c in task.cells}
-        for key, cell in self._cells.items():
-            slices += cell.truth.shape[0] * (
-                1 + any((c.structure, c.name) == key for c in cut_cells)
-            )
-        return slices + pairs
+            parts += self._shapes(task)[INPUT][0] if task.is_whole else self._count(task)
+        return parts
 
 
 def _write_pair(
@@ -243,6 +274,10 @@ def _write_pair(
             slices = cut(volume, Window((first, y, x), (count, height, width)))
             writing.writer.append(role, slices)
     writing.writer.end_pair()
+
+
+def _middle_of(task: Task, cell: CellVolumes) -> tuple[Window, Window]:
+    return cell.whole() if task.is_whole else cell.middle()
 
 
 def _alike(one: VoxelSize | None, other: VoxelSize | None) -> bool:

@@ -19,14 +19,18 @@ from vemctl.plugin import PreparationRequest, Triple, VolumeFacts, Workplace
 from vemctl_vsisr.counts import TOP, Extremes, crop_rows, to_counts
 from vemctl_vsisr.deskewed_volume import Counts, DeskewedVolume, Section
 from vemctl_vsisr.midplane import MidplaneRemoval
+from vemctl_vsisr.prepare_memory import waiting_bytes
 from vemctl_vsisr.prepare_options import RAW_NAMES, PrepareOptions, preset_of
 from vemctl_vsisr.prepare_progress import Progress
+from vemctl_vsisr.prepare_spacing import warn_of_oblong
 
 RAW = "raw"
 LEVEL = re.compile(RAW_NAMES)
+LIGHT = re.compile(r"Illum(\d+)|_Ch(\d+)")
+"""What names of the authors' microscope tell of the light."""
 DTYPE = "uint16"
-SLICES_HELD = 3 * 64
-"""Slices of a result that wait for their file, and copies of them while it is written."""
+MIDPLANE_BYTES = 150
+"""Per pixel of a section, for masks that are shifted and turned."""
 
 
 class RawPreparation:
@@ -57,19 +61,16 @@ class RawPreparation:
                 "there are several channels: those of each are in a folder of its own, c0, c1 and "
                 "so on, to be restored one after the other"
             )
-        levels = {match[1] for file in request.names[RAW] if (match := LEVEL.search(file))}
-        if len(levels) > 1 and options.raw_pattern is None:
-            request.warn(
-                f"the files are of the signal-to-noise levels {', '.join(sorted(levels))}, and no "
-                rf"time series: choose one, such as with --raw-pattern _St{min(levels)}\.mrc$"
-            )
+        if options.raw_pattern is None:
+            _warn_of_no_series(request)
+        warn_of_oblong(((v.name, v.voxel_size) for v in self._volumes), request.warn)
         self._request = request
 
     def plan(self) -> Mapping[str, Any]:
         """Return which volumes will be made of which files."""
         shapes = [self._shape(number) for number in range(len(self._volumes))]
         held = [
-            volume.memory() + SLICES_HELD * 2 * shape[1] * shape[2] + self._midplane_memory(volume)
+            volume.memory() + waiting_bytes(shape) + self._midplane_memory(volume)
             for volume, shape in zip(self._volumes, shapes, strict=True)
         ]
         return {
@@ -120,7 +121,8 @@ class RawPreparation:
         if not extremes.high > extremes.low:
             self._request.warn(
                 f"{volume.name}: nothing in it is above the background of "
-                f"{self._options.background:g} counts; its result is 0 all over"
+                f"{self._options.background:g} counts, or all of it is one value"
+                + ("" if self._options.common_range else "; its result is 0 all over")
             )
         if self._options.common_range:
             volume.correct = None  # masks of every time point would fill the memory
@@ -163,7 +165,7 @@ class RawPreparation:
             if extremes is None:
                 counts = _rounded(plane)
             else:
-                counts = to_counts(plane, extremes.low, extremes.high, "nearest")
+                counts = to_counts(plane, extremes.low, extremes.high)
             made.append(counts[None])
         made.close()
         volume.correct = None
@@ -172,7 +174,7 @@ class RawPreparation:
         slices = sum(volume.shape[0] for volume in self._volumes)
         passes = 1.0 + self._options.normalise
         if self._preset is not None:
-            passes += 1.5 * (1 + self._options.common_range)
+            passes += 2.5 * (1 + self._options.common_range)
         return round(passes * slices)
 
     def _shape(self, number: int) -> Triple:
@@ -194,8 +196,8 @@ class RawPreparation:
     def _midplane_memory(self, volume: DeskewedVolume) -> int:
         if self._preset is None:
             return 0
-        depth, rows, length = volume.source_shape
-        return rows * length * (4 * (depth // self._preset.num_average) + 200)
+        _, rows, length = volume.source_shape
+        return MIDPLANE_BYTES * rows * length
 
 
 def output_names(files: Sequence[str], facts: Sequence[VolumeFacts]) -> list[str]:
@@ -238,6 +240,25 @@ def output_names(files: Sequence[str], facts: Sequence[VolumeFacts]) -> list[str
 def _stem(path: Path) -> str:
     stem = path.stem
     return stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
+
+
+def _warn_of_no_series(request: PreparationRequest) -> None:
+    """Tell of files whose names differ in more than time, though they would be a series."""
+    names = [Path(file).name for file in request.names[RAW]]
+    levels = {match[1] for name in names if (match := LEVEL.search(name))}
+    if len(levels) > 1:
+        request.warn(
+            f"the files are of the signal-to-noise levels {', '.join(sorted(levels))}, and no "
+            rf"time series: choose one, such as with --raw-pattern _St{min(levels)}\.mrc$"
+        )
+    lights = {tuple(match[0] for match in LIGHT.finditer(name)) for name in names}
+    if len(lights) > 1:
+        told = sorted("".join(words) or "none" for words in lights)
+        one = ".*".join(max(lights)) + (r".*_St\d+\.mrc$" if levels else "")
+        request.warn(
+            f"the files are of several channels by their names, {', '.join(told)}, and no time "
+            f"series: choose one, such as with --raw-pattern {one}"
+        )
 
 
 def _rounded(plane: Section) -> Counts:

@@ -17,6 +17,8 @@ from vemctl_vsisr.raw_files import Cell
 
 TRAIN: Final = "train"
 VALID: Final = "valid"
+TEST: Final = "test"
+"""Looked at by the published meta-training, which learns nothing of it."""
 PATCHES = {"train": 50, "finetune": 500}
 """Of each cell and signal-to-noise level, as published."""
 VALID_PATCHES = 100
@@ -29,7 +31,7 @@ class Task:
 
     Attributes
     ----------
-    part : {"train", "valid"}
+    part : {"train", "valid", "test"}
     name : str
         Of its folder.
     structure : str
@@ -40,12 +42,17 @@ class Task:
         The whole cell is written, not patches of it.
     """
 
-    part: Literal["train", "valid"]
+    part: Literal["train", "valid", "test"]
     name: str
     structure: str
     snr: int
     cells: tuple[Cell, ...]
     is_whole: bool = False
+
+    @property
+    def is_middle(self) -> bool:
+        """Whether one pair is written, of the middle of a cell."""
+        return self.is_whole or self.part == TEST
 
 
 def patches_per_cell(options: PrepareOptions) -> int:
@@ -105,9 +112,10 @@ def _to_train(options: PrepareOptions, cells: Sequence[Cell]) -> tuple[Task, ...
     }
     missing = wanted - {snr for _, snr in tasks}
     if missing:
+        known = sorted({snr for cell in cells for snr in cell.raw})
         raise OptionError(
             f"--snrs {min(missing)}: no cell has raw data of this signal-to-noise level; expected "
-            "those in the names of raw files"
+            f"some of {', '.join(map(str, known))}"
         )
     held = _validated(options, tuple(tasks))
     count = -(-(options.valid_patches or VALID_PATCHES) // patches_per_cell(options))
@@ -117,6 +125,13 @@ def _to_train(options: PrepareOptions, cells: Sequence[Cell]) -> tuple[Task, ...
         Task(TRAIN, _task_name(*key), *key, mine) for key, mine in tasks.items() if key not in held
     ]
     made += [Task(VALID, _task_name(*key), *key, tasks[key][:count]) for key in held]
+    if options.layout == "tiff":
+        lowest = {structure: min(k for k in tasks if k[0] == structure) for structure, _ in tasks}
+        made += [
+            Task(TEST, _task_name(*key), *key, tasks[key][:1])
+            for key in lowest.values()
+            if key not in held
+        ]
     return tuple(made)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vemctl.plugin import Triple, Workplace
 from vemctl_vsisr.data import ROLES
-from vemctl_vsisr.prepare_tasks import TRAIN, Task
+from vemctl_vsisr.prepare_tasks import TEST, TRAIN, Task
 
 Counts = npt.NDArray[np.uint16]
 VoxelSize = tuple[float, float, float]
@@ -144,6 +144,8 @@ def published_folder(form: str, task: Task, number: int) -> tuple[str, int]:
     """
     if form == "finetune":
         return ("train", 0) if task.part == TRAIN else ("test", number)
+    if task.part == TEST:
+        return "meta_test", number
     if task.part == TRAIN:
         return f"meta_train/task{number + 1:03d}", 0
     return f"meta_val/task{number + 1}", 0

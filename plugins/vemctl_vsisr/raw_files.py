@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vemctl.errors import InputError, OptionError
+from vemctl.errors import InputError, OptionError, nearest
 from vemctl.plugin import volumes_by_suffix
 
 RECONSTRUCTION = "-wiener"
@@ -64,6 +64,7 @@ def raw_files(inputs: Sequence[Path], pattern: str | None) -> tuple[Path, ...]:
                         if pattern
                         else f"volumes without {RECONSTRUCTION} in their names"
                     )
+                    + _where_instead(path)
                 )
             found.extend(sorted(inside, key=natural))
         elif wanted is None and RECONSTRUCTION in path.name:
@@ -84,6 +85,16 @@ def volumes_of(folder: Path) -> list[Path]:
         if path.suffix.lower() == DELTAVISION and not path.name.startswith(".")
     ]
     return [*volumes_by_suffix(folder), *deltavision]
+
+
+def _where_instead(folder: Path) -> str:
+    """Return what to do where not a folder but those inside it have volumes."""
+    inside = _folders(folder)
+    if any(volumes_of(each) for each in inside):
+        return "; folders inside it have volumes: give one of these"
+    if any(volumes_of(cell) for each in inside for cell in _folders(each)):
+        return "; it is like a folder STRUCTURE/CELL, of which --pairs makes training pairs"
+    return ""
 
 
 def _is_folder(path: Path) -> bool:
@@ -118,7 +129,11 @@ class Cell:
 
 
 def find_cells(
-    tree: Path, raw_pattern: str, truth_patterns: Sequence[str], structures: Sequence[str] = ()
+    tree: Path,
+    raw_pattern: str,
+    truth_patterns: Sequence[str],
+    structures: Sequence[str] = (),
+    flag: str = "--structures",
 ) -> tuple[Cell, ...]:
     """Return the cells of a folder STRUCTURE/CELL/*, in natural order.
 
@@ -131,6 +146,8 @@ def find_cells(
         Of the names of reconstructions, the preferred first.
     structures : sequence of str
         Those to look at; all where there are none.
+    flag : str
+        Which names them.
 
     Raises
     ------
@@ -146,18 +163,34 @@ def find_cells(
             r"parentheses, the signal-to-noise level, such as _St(\d+)\.mrc$"
         )
     truths = [compiled("--truth-pattern", pattern) for pattern in truth_patterns]
-    folders = [f for f in _folders(tree) if not structures or f.name in structures]
-    missing = set(structures) - {f.name for f in folders}
-    if missing:
-        raise OptionError(f"{tree}: no folder {min(missing)}, which is asked for")
+    known = {folder.name: folder for folder in _folders(tree)}
+    if not any(map(_folders, known.values())):
+        raise OptionError(f"{tree}: no cells; {_level_of(tree, known.values())}")
+    for name in structures:
+        if name not in known:
+            raise OptionError(
+                f"{flag} {name}: {tree} has no such folder; expected one of "
+                f"{', '.join(known)}.{nearest(name, known)}"
+            )
+    folders = [folder for name, folder in known.items() if not structures or name in structures]
     cells = tuple(
         cell_of(folder.name, inside, level, truths)
         for folder in folders
         for inside in _folders(folder)
     )
     if not cells:
-        raise OptionError(f"{tree}: no cells; expected folders STRUCTURE/CELL with raw data")
+        raise OptionError(f"{flag} {','.join(structures)}: no cells in {tree}; expected others")
     return cells
+
+
+def _level_of(tree: Path, folders: Iterable[Path]) -> str:
+    """Return what to give in place of a folder without cells."""
+    above = tree.absolute().parent
+    if any(map(volumes_of, folders)):
+        return f"those in it seem to be cells of one structure: give its parent, {above}"
+    if volumes_of(tree):
+        return f"it seems to be a cell: give the parent of its structure, {above.parent}"
+    return "expected folders STRUCTURE/CELL with raw data"
 
 
 def cell_of(

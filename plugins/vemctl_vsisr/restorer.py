@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vemctl.plugin import Footprint, Output, Place, Triple
 from vemctl_vsisr.directions import COUNTS, Direction, Span
-from vemctl_vsisr.intensities import EPSILON, Floats, Limits
+from vemctl_vsisr.intensities import Floats, Limits
 from vemctl_vsisr.recombining import JointReconstruction, top
 
 
@@ -110,8 +110,7 @@ class VsisrRestorer:
 
     def _scaled(self, tile: Tensor, first: int, series: int) -> dict[int, Tensor]:
         """Return the planes of a tile in [0, 1], by their number in the volume."""
-        low, high = float(self._limits.low[series]), float(self._limits.high[series])
-        unit = ((tile - low) / (high - low + EPSILON)).clip(0, 1)
+        unit = self._limits.scaled(tile, series)
         if self._transposed:
             unit = unit.transpose(-1, -2)
         return dict(enumerate(unit, first))

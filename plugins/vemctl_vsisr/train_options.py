@@ -41,7 +41,8 @@ class PairOptions:
     double_precision_loss: bool = option(
         False,
         panel=LEARNING,
-        help="Compute the loss in double precision: gradients of the spectra magnify rounding.",
+        help="Compute the spectra of the loss in double precision: their gradients magnify "
+        "rounding.",
     )
 
 
@@ -102,6 +103,15 @@ class TrainOptions(PairOptions):
     )
     schedule_patience: int = option(
         10, min=0, panel=LEARNING, help="Validations without progress before that."
+    )
+    generator: Path | None = option(
+        None,
+        panel=NETWORK,
+        help="A file of a generator to begin with, such as g_latest.pth of the published program. "
+        "Default: drawn at random.",
+    )
+    discriminator: Path | None = option(
+        None, panel=NETWORK, help="The same of a discriminator, such as d_latest.pth."
     )
     blocks: int | None = option(
         None,

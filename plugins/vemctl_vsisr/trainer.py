@@ -15,8 +15,14 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from vemctl.errors import OptionError
 from vemctl.nn.optimizers import optimizer_state, restore_optimizer
 from vemctl.plugin import Batch, Best, Trainer, TrainingRequest, Validation
-from vemctl_vsisr.adapting import Adaptation, Pairs, Stage, Weights, afresh, detached, stages
-from vemctl_vsisr.building import facts_of, generator_for, make_losses, task_sampler
+from vemctl_vsisr.adapting import Adaptation, Examples, Stage, Weights, afresh, detached, stages
+from vemctl_vsisr.building import (
+    discriminator_for,
+    facts_of,
+    generator_for,
+    make_losses,
+    task_sampler,
+)
 from vemctl_vsisr.discriminator import Discriminator
 from vemctl_vsisr.finetuner import make_finetuner
 from vemctl_vsisr.judging import enlarged_panel, to_unit
@@ -113,7 +119,7 @@ class MetaTrainer:
         total = sum(len(batch["input"]) for batch in batches)
         generator, discriminator = (list(n.parameters()) for n in self.networks.values())
         found: dict[str, list[Tensor]] = {"loss": [], "before": [], "D": []}
-        adapted: list[tuple[Pairs, Weights, Weights]] = []
+        adapted: list[tuple[Examples, Weights, Weights]] = []
         for support, query in _tasks(batches, self._options.support):
             judging: list[Stage] = []
             for last in stages(self._losses, support, generator, discriminator, self._adaptation):
@@ -151,7 +157,7 @@ class MetaTrainer:
             *_, last = stages(self._losses, support, begun[0], begun[1], adaptation)
             with torch.no_grad():
                 for n in range(len(query.inputs)):
-                    one = Pairs(query.inputs[n : n + 1], query.truth[n : n + 1])
+                    one = Examples(query.inputs[n : n + 1], query.truth[n : n + 1])
                     g, d = last.generator, last.discriminator
                     values = {
                         "val_loss": self._losses.of_generator(one, g, d),
@@ -167,7 +173,7 @@ class MetaTrainer:
         scaled_as = {name: name for name in panels}
         return Validation(metrics, panels, scaled_as)
 
-    def _panels(self, pair: Pairs, before: Weights, after: Weights) -> dict[str, Any]:
+    def _panels(self, pair: Examples, before: Weights, after: Weights) -> dict[str, Any]:
         """Return the middle planes of a pair, each on its own scale, for outputs have none."""
         truth = pair.truth[0, 1]
         shown = {
@@ -228,7 +234,9 @@ class MetaTrainer:
         """Return the bytes that a step on so many tasks takes."""
         options, blocks = self._options, self._generator.num_blocks
         _, y, x = self.sampler.patch
-        pairs = max(options.support, options.pairs_per_task - options.support)
+        pairs = max(
+            options.support, options.pairs_per_task - options.support, options.validation_support
+        )
         whole = step_bytes(pairs, y, x, judged=True, num_blocks=blocks)
         adapted = 4 * (generator_parameters(num_blocks=blocks) + discriminator_parameters())
         if options.second_order:
@@ -266,20 +274,18 @@ def make_trainer(options: PairOptions, request: TrainingRequest) -> Trainer:
     if request.compile and options.second_order:
         raise OptionError("--compile with --second-order: not possible; leave one of them out")
     sampler = task_sampler(options, request)
-    generator = generator_for(request, options.blocks)
-    if request.weights is not None:
-        request.warn(f"{request.weights}: the discriminator is in no such file and begins anew")
-    discriminator = Discriminator(generator.out_channels).to(request.device)
+    generator = generator_for(request, options.generator, options.blocks)
+    discriminator = discriminator_for(request, options.discriminator, generator.out_channels)
     return MetaTrainer(generator, discriminator, sampler, options, request)
 
 
-def _tasks(batches: Iterable[Batch], support: int) -> Iterator[tuple[Pairs, Pairs]]:
+def _tasks(batches: Iterable[Batch], support: int) -> Iterator[tuple[Examples, Examples]]:
     """Yield the pairs of each task that are adapted to, and those that judge it."""
     for batch in batches:
         for inputs, truth in zip(batch["input"], batch["gt"], strict=True):
             yield (
-                Pairs(inputs[:support], truth[:support]),
-                Pairs(inputs[support:], truth[support:]),
+                Examples(inputs[:support], truth[:support]),
+                Examples(inputs[support:], truth[support:]),
             )
 
 

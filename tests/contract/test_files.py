@@ -23,6 +23,7 @@ from vemctl.volumes.open import open_volume
 from vemctl.volumes.provenance import read_provenance
 from vemctl.workflows.options import ComputeOptions, OutputOptions, PredictRequest, RunOptions
 from vemctl.workflows.predict import plan_prediction, predict
+from vemctl.workflows.rerun import recorded_request
 
 OTF = bytes([3, 4])
 SHA = hashlib.sha256(OTF).hexdigest()
@@ -198,6 +199,44 @@ def test_a_run_that_is_resumed_wants_the_same_content() -> None:
     path.write_bytes(OTF)
     predict(asking("mine.bin", "killed.zarr", resume=True))
     assert digests(Path("whole.zarr")) == digests(Path("killed.zarr"))
+
+
+def test_a_finished_output_is_known_by_its_files() -> None:
+    """Resumed or repeated with a file that changed it is refused, with the former one it is not."""
+    path = Path("mine.bin")
+    path.write_bytes(OTF)
+    predict(asking("mine.bin"))
+    before, made = digests(Path("out.zarr")), (Path("out.zarr"), Path("again.zarr"))
+    path.write_bytes(b"\x09")
+    line = refused(asking("mine.bin", resume=True), ResumeError)
+    other = hashlib.sha256(b"\x09").hexdigest()
+    assert line.startswith("out.zarr: finished, and made otherwise: ")
+    assert f"files.otf.sha256 was '{SHA}', now '{other}'" in line
+    assert ResumeError.exit_code == 2
+    with pytest.raises(WeightsError) as raised:
+        recorded_request(*made, overwrite=False, resume=False)
+    assert str(raised.value) == (
+        "mine.bin: changed since out.zarr was made with it; put the former back, or use vemctl "
+        "predict"
+    )
+    path.write_bytes(OTF)
+    assert predict(asking("mine.bin", resume=True)).facts["resumed"]
+    assert digests(Path("out.zarr")) == before
+    predict(recorded_request(*made, overwrite=False, resume=False))
+    assert added("again.zarr") == added() == sum(OTF)
+
+
+@pytest.mark.parametrize("known", [None, {}, {"otf": {"name": "mine.bin"}}])
+def test_an_output_that_does_not_tell_its_files_cannot_be_repeated(
+    known: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether they are what they were."""
+    Path("mine.bin").write_bytes(OTF)
+    predict(asking("mine.bin"))
+    told = {**(read_provenance(Path("out.zarr")) or {}), "files": known}
+    monkeypatch.setattr("vemctl.workflows.rerun.read_provenance", lambda _: told)
+    with pytest.raises(WeightsError, match=r"mine\.bin: changed since out\.zarr was made"):
+        recorded_request(Path("out.zarr"), None, overwrite=True, resume=False)
 
 
 def test_a_folder_with_a_changed_file_is_refused_too() -> None:

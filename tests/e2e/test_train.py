@@ -137,6 +137,28 @@ def test_a_run_is_trained_recorded_and_used(here: Vemctl, tmp_path: Path) -> Non
     assert np.mean((after - truth) ** 2) < np.mean((before - truth) ** 2)
 
 
+def test_what_was_gained_is_told_once(here: Vemctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a table, or in the last line of JSON, and not at all where only errors are wanted."""
+    from vemctl_tiny.trainer import TinyTrainer
+
+    short = (*TRAIN, "--steps", "4", "--validate-every", "2")
+    assert here(*short, "-o", "plain").stdout == ""
+    monkeypatch.setattr(TinyTrainer, "judge_first", True, raising=False)
+    table = here(*short, "-o", "table").stdout.splitlines()
+    assert [line.split()[0] for line in table] == ["before", "val_mse"]
+    assert here(*short, "-o", "quiet", "-q").stdout == ""
+    events = [json.loads(line) for line in here(*short, "-o", "j", "--json").stdout.splitlines()]
+    assert [event["event"] for event in events].count("finished") == 1
+    assert events[-1]["event"] == "finished"
+    before, after = events[-1]["gained"]["val_mse"]
+    found = {e["step"]: e["metrics"]["val_mse"] for e in events if e["event"] == "validation"}
+    step = min(found, key=lambda each: found[each])
+    assert (before, after) == (found[0], found[step])
+    assert table[0].endswith(f"after step {step}")
+    assert table[1].split()[1:] == [f"{before:.4g}", f"{after:.4g}"]
+    assert here(*short, "-o", "j", "--json", "-q", "--resume").returncode == 0
+
+
 def test_batches_depend_on_nothing_but_the_seed(
     vemctl: Vemctl, here: Vemctl, tmp_path: Path
 ) -> None:

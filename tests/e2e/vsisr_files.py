@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 import torch
 from scipy import ndimage
-from vemctl_vsisr.intensities import smoothed
+from vemctl_vsisr.intensities import moving_mean
 from vemctl_vsisr.network import Generator
 from vemctl_vsisr.optics import Optics, load_optics
 from vemctl_vsisr.recombining import JointReconstruction
@@ -110,9 +110,14 @@ def whole(path: Path, **where: int) -> np.ndarray:
 
 
 def tops(stack: np.ndarray, percent: float = 99.0) -> np.ndarray:
-    """Return how bright each slice is: the mean above a percentile."""
-    planes = stack.astype(float)
-    return np.array([plane[plane > np.percentile(plane, percent)].mean() for plane in planes])
+    """Return how bright each slice is: the mean above a percentile, of a blank one its value."""
+    above = [plane[plane > np.percentile(plane, percent)] for plane in stack.astype(float)]
+    return np.array(
+        [
+            bright.mean() if bright.size else plane.max()
+            for bright, plane in zip(above, stack, strict=True)
+        ]
+    )
 
 
 def composed(
@@ -127,8 +132,8 @@ def composed(
     network = Generator(7, 1, 1, 3)
     network.load_state_dict(torch.load(folder / "small.pth", weights_only=True))
     optics: Optics = load_optics(folder / "optics")
-    low, high = volume.min(), volume.max()
-    unit = ((volume.astype(np.float32) - low) / (high - low + 1e-7)).clip(0, 1).astype(np.float32)
+    low, span = np.float32(volume.min()), float(np.ptp(volume))
+    unit = ((volume.astype(np.float32) - low) / np.float32(span + 1e-7 * span)).clip(0, 1)
     angles = [180 / orientations * number for number in range(orientations)]
     stacks = [_super_resolved(unit, angle, network) for angle in angles]
     raw = np.floor(65535 * unit[3:-3])
@@ -141,7 +146,7 @@ def composed(
         ]
     )
     if adjust:
-        profile = smoothed(tops(unit[3:-3]))
+        profile = moving_mean(tops(unit[3:-3]))
         joined *= (profile / profile.max() / tops(joined))[:, None, None]
     joined = (joined - joined.min()) / (joined.max() - joined.min())
     return np.floor(65535 * joined).astype(np.uint16)

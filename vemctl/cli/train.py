@@ -200,7 +200,7 @@ def train_here(
             listen = JsonLines(told) if json and first else told
             with stop_by_signal(listen, TRAINING_SIGNALS) as stop:
                 result = train(request, listen, stop)
-        if first and not json:
+        if first and not json and not quiet:
             print_gain(result.facts)
     except Interrupted as stopped:
         if not first:

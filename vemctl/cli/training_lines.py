@@ -78,6 +78,8 @@ def _plain(facts: Any) -> Any:
     """Return `facts` of JSON types; JSON knows neither infinities nor NaN."""
     if isinstance(facts, dict):
         return {key: _plain(value) for key, value in facts.items()}
+    if isinstance(facts, tuple):
+        return [_plain(value) for value in facts]
     if isinstance(facts, float) and not math.isfinite(facts):
         return None
     return facts if isinstance(facts, int | float | str | bool | None) else str(facts)

@@ -13,12 +13,17 @@ import numpy.typing as npt
 
 from vemctl.errors import InputError, Interrupted
 from vemctl.events import Listener, StageAdvanced, StageFinished, StageStarted
-from vemctl.prediction.accumulators import PERCENTILE, SERIES, Histograms, Slices, Totals
+from vemctl.plugin import Triple
+from vemctl.prediction.accumulators import PERCENTILE, SERIES, Slices, Totals
+from vemctl.prediction.percentiles import Percentiles
 from vemctl.prediction.plan import Series, regions
 from vemctl.tiles.grid import Region
 from vemctl.volumes.volume import Volume
 
 SLAB_VOXELS = 2**24
+DEEP_BYTES = 2**29
+"""Up to which a slab of whole planes is as deep as a chunk: thinner, and chunks are decoded anew
+for every slab. A block's memory is planned apart: it is taken when this has been given back."""
 
 
 def slabs(volume: Volume, *, whole_planes: bool = False) -> list[Region]:
@@ -28,21 +33,32 @@ def slabs(volume: Volume, *, whole_planes: bool = False) -> list[Region]:
     ----------
     volume : Volume
     whole_planes : bool
-        Planes are not cut, however large they are.
+        Planes are not cut, however large they are; slabs are as deep as chunks, up to 512 MiB.
     """
     shape, chunk = volume.header.shape, volume.header.chunk_shape
     step = [min(c, n) for c, n in zip(chunk, shape, strict=True)]
-    fixed = (1, 2) if whole_planes else ()
-    for axis in fixed:
-        step[axis] = shape[axis]
-    free = [axis for axis in (2, 1, 0) if axis not in fixed]
-    for axis in free:
+    if whole_planes:
+        return list(_thick_slabs(shape, step[0], volume.header.dtype.itemsize))
+    for axis in (2, 1, 0):
         room = SLAB_VOXELS // max(1, math.prod(step) // step[axis])
         step[axis] = min(shape[axis], max(step[axis], room // step[axis] * step[axis]))
-    for axis in reversed(free):
+    for axis in range(3):
         others = math.prod(step) // step[axis]
         step[axis] = max(1, min(step[axis], SLAB_VOXELS // max(1, others)))
     return list(regions(shape, (step[0], step[1], step[2])))
+
+
+def _thick_slabs(shape: Triple, chunk_depth: int, itemsize: int) -> Iterator[Region]:
+    """Yield slabs of whole planes, of several chunks' depth, of one, or of equal parts of one."""
+    depth, height, width = shape
+    plane = height * width
+    several = SLAB_VOXELS // plane // chunk_depth * chunk_depth
+    most = max(1, DEEP_BYTES // (plane * itemsize))
+    step = several or math.ceil(chunk_depth / math.ceil(chunk_depth / most))
+    whole = max(several, chunk_depth)
+    for first in range(0, depth, whole):
+        inside = slice(first, min(first + whole, depth)), slice(0, height), slice(0, width)
+        yield from regions(shape, (step, height, width), inside)
 
 
 def measure(
@@ -62,7 +78,8 @@ def measure(
     series : sequence of Series
     names : sequence of str
         Out of ``min``, ``max``, ``mean``, ``std`` and ``percentile:P`` (0 to 100, linear
-        interpolation; exact for integers of up to 16 bits, else to 1/65536 of the range);
+        interpolation; exact for types of up to 32 bits, those of 64 bits to the precision of
+        float32, whatever the range and its outliers);
         ``bound:min`` and ``bound:max``, which are the type's limits and need no reading where it
         is an integer, but for the least of signed ones; ``slices:min``, ``slices:max`` and
         ``slices:mean-above:P``, those of each slice; ``series:min``, ``series:max`` and
@@ -94,8 +111,8 @@ def measure(
     percentiles = [n for n in names if n.removeprefix(SERIES).startswith(PERCENTILE)]
     stage = f"measuring {volume.header.path.name}"
     began = time.monotonic()
-    passes = 2 if percentiles else 1
-    listen(StageStarted(stage, passes * len(parts) * len(series), "slabs"))
+    ranks = Percentiles(percentiles, len(series), volume.header.dtype)
+    listen(StageStarted(stage, max(1, ranks.passes) * len(parts) * len(series), "slabs"))
 
     def values() -> Iterator[tuple[int, int, npt.NDArray[Any]]]:
         for number, one in enumerate(series):
@@ -112,12 +129,12 @@ def measure(
     for number, first, part in values():
         totals.add(number, part)
         slices.add(number, first, part)
-    known = totals.found() | limits | slices.found()
-    if percentiles:
-        histograms = Histograms(percentiles, totals, exact=not floating)
+        ranks.count(number, part)
+    ranks.narrow()
+    if ranks.passes > 1:
         for number, _, part in values():
-            histograms.add(number, part)
-        known |= histograms.found()
+            ranks.refine(number, part)
+    known = totals.found() | limits | slices.found() | ranks.found(totals)
     listen(StageFinished(stage, time.monotonic() - began))
     return {name: known[name] for name in names}
 

@@ -20,6 +20,9 @@ MOST_OPEN = 8
 SAME_SIZE = 1e-3
 """Relative difference up to which two voxel sizes are one that was rounded twice."""
 
+CHANNELS = ("ch", "c", "channel", "illum", "wavelength", "w", "lambda", "laser")
+"""What stands before a number that counts channels, with or without ``_`` or ``-`` between."""
+
 OpenStack = Callable[[Path, str | None], Volume]
 """Opens a stack, given its path and the axes that the user names, if any."""
 
@@ -117,8 +120,9 @@ def open_stack_folder(
     Raises
     ------
     InputError
-        The stacks are of several kinds, their names differ in more than numbers, one has time
-        points of its own, is a single plane, differs from the first, or is damaged.
+        The stacks are of several kinds, their names differ in more than numbers or in numbers of
+        channels, one has time points of its own, is a single plane, differs from the first, or is
+        damaged.
     OptionError, MissingExtraError
         As those of one stack.
 
@@ -172,7 +176,7 @@ def open_stack_folder(
 
 
 def _check_names(ordered: Sequence[Path]) -> None:
-    """Refuse volumes that only happen to lie in one folder, such as a noisy and a clean one."""
+    """Refuse volumes that are no time points: a noisy and a clean one, or several channels."""
     first = ordered[0]
     expected = _without_numbers(first)
     for path in ordered[1:]:
@@ -182,6 +186,28 @@ def _check_names(ordered: Sequence[Path]) -> None:
                 "more than numbers: expected one stack per time point, such as t0001.tif and "
                 "t0002.tif: give one of them, or rename them"
             )
+    words = _words_before_numbers(first)
+    numbers = _numbers(first)
+    for path in ordered[1:]:
+        for word, number, other in zip(words, numbers, _numbers(path), strict=True):
+            if number != other and word.lower() in CHANNELS:
+                raise InputError(
+                    f"{path}: its name differs from that of {first.name} in the number behind "
+                    f'"{word}", which counts channels and not time points: put the stacks of each '
+                    "channel into a folder of their own, or all channels into one file, for "
+                    "--channel"
+                )
+
+
+def _words_before_numbers(path: Path) -> list[str]:
+    """Return the letters before every number of a name; ``rawCh1`` has Ch, ``batch1`` no ch."""
+    befores = re.split(r"\d+", path.name)[:-1]
+    found = [re.search(r"([A-Z]+|[A-Z]?[a-z]+)[_-]?$", before) for before in befores]
+    return [match[1] if match else "" for match in found]
+
+
+def _numbers(path: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", path.name)]
 
 
 def _without_numbers(path: Path) -> str:

@@ -106,7 +106,7 @@ def resolve_file(asked: str, method: Method, catalogue: Catalogue, access: Acces
     Parameters
     ----------
     asked : str
-        A name of the catalogue, or a path.
+        A name of the catalogue, or a path. Of a folder, hidden files do not count.
     method : Method
     catalogue : mapping of str to Weights
         What is published for the method, by name.
@@ -127,7 +127,9 @@ def resolve_file(asked: str, method: Method, catalogue: Catalogue, access: Acces
     if path.is_file():
         return Resolved(place, path, sha256_of(path))
     if path.is_dir():
-        return Resolved(place, path, combined(stored_files(path)))
+        # Hidden files, such as .DS_Store, come and go by themselves.
+        seen = [file for file in stored_files(path) if not file.name.startswith(".")]
+        return Resolved(place, path, combined(seen))
     names = [name for name, each in catalogue.items() if each.kind != "network"]
     raise WeightsError(
         f"{asked}: no such file or folder, and {method.name} has none of that name."

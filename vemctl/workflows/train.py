@@ -77,16 +77,17 @@ def train(
         with session(request, method, world, device, tell, stop) as ready:
             outcome = _run(request, method, ready, world, tell, stop)
     seconds = time.monotonic() - began
+    gain = gained(request.output / METRICS, _kept_step(outcome)) if world.is_first else {}
     facts = {
         "step": outcome.step,
         "best": outcome.best,
         "ended_by": outcome.reason,
         "seconds": round(seconds, 1),
-        "gained": gained(request.output / METRICS, _kept_step(outcome)) if world.is_first else {},
+        "gained": gain,
     }
     if outcome.reason == "stopped":
         raise Interrupted(f"stopped after step {outcome.step}, with a checkpoint")
-    tell(Finished(request.output, seconds))
+    tell(Finished(request.output, seconds, gain))
     return TrainResult(request.output, facts)
 
 

@@ -12,8 +12,8 @@ from torch.nn import functional
 from vemctl_vsisr.adapting import (
     HALF_SCALE,
     Adaptation,
+    Examples,
     Losses,
-    Pairs,
     afresh,
     detached,
     precise,
@@ -53,10 +53,10 @@ class Tiny:
         )
 
     @staticmethod
-    def pairs(seed: int) -> Pairs:
+    def pairs(seed: int) -> Examples:
         rng = torch.Generator().manual_seed(seed)
         inputs, truth = (torch.rand(2, n, 4, 4, generator=rng, dtype=torch.float64) for n in (7, 3))
-        return Pairs(inputs, truth)
+        return Examples(inputs, truth)
 
 
 def outer(tiny: Tiny, g: Any, d: Any, adaptation: Adaptation, *, of: str) -> torch.Tensor:
@@ -102,12 +102,12 @@ def test_second_order_gradients_are_those_of_the_published_order_of_steps() -> N
     support, query = tiny.pairs(0), tiny.pairs(1)
     cross = functional.binary_cross_entropy
 
-    def loss_d(pairs: Pairs, g: Any, d: Any) -> torch.Tensor:
+    def loss_d(pairs: Examples, g: Any, d: Any) -> torch.Tensor:
         real = tiny.discriminator(pairs.truth, d)
         fake = tiny.discriminator(tiny.generator(pairs.inputs, g).detach(), d)
         return (cross(real, torch.ones_like(real)) + cross(fake, torch.zeros_like(fake))) / 2
 
-    def loss_g(pairs: Pairs, g: Any, d: Any) -> torch.Tensor:
+    def loss_g(pairs: Examples, g: Any, d: Any) -> torch.Tensor:
         restored = tiny.generator(pairs.inputs, g)
         verdict = tiny.discriminator(restored, d)
         error = ((pairs.truth - restored) ** 2).mean()

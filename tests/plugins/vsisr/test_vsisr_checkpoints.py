@@ -63,24 +63,12 @@ def test_the_published_generator_is_recognised_and_built(wrap) -> None:
     [GeneratorConfiguration(7, 1, 3), GeneratorConfiguration(5, 3, 1), GeneratorConfiguration()],
 )
 def test_a_configuration_is_found_built_and_stored(configuration: GeneratorConfiguration) -> None:
-    """From parameters alone; it survives being written."""
+    """From parameters alone, and told as JSON types."""
     network = configuration.build()
     assert check(tensors_of(network), PATH) == configuration
     stored = configuration.to_json()
-    assert GeneratorConfiguration.from_json({**stored, "name": "Meta-VSI-SR"}) == configuration
     sizes = (network.in_channels, network.num_blocks, network.out_channels)
     assert sizes == tuple(stored.values())
-
-
-@pytest.mark.parametrize("value", [None, 0, "7", 7.0, True])
-def test_a_damaged_configuration_is_refused(value) -> None:
-    """By the name of what is amiss."""
-    with pytest.raises(ValueError, match="in_channels: expected a whole number"):
-        GeneratorConfiguration.from_json(
-            {**GeneratorConfiguration().to_json(), "in_channels": value}
-        )
-    with pytest.raises(ValueError, match="num_blocks"):
-        GeneratorConfiguration.from_json({"in_channels": 7})
 
 
 @pytest.mark.parametrize("key", ["vars.2", "vars.77", "vars.131", "vars.132", "vars.133"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from parity import load_fixture
 from vemctl_vsisr.foreground import ForegroundSearch
-from vemctl_vsisr.patch_places import PatchPlaces, Window, pair_of, whole_cell
+from vemctl_vsisr.patch_places import PatchPlaces, Window, middle_patch, pair_of, whole_cell
 
 
 def cropped(volume: np.ndarray, window: Window) -> np.ndarray:
@@ -95,3 +95,19 @@ def test_whole_cells_lose_their_border(given: tuple[int, int], beyond: int) -> N
         # They show the same: their middles are less than a pixel apart.
         shift = (true.corner[axis] + true.size[axis] / 2) / 1.5 - seen.corner[axis] - size / 2
         assert abs(shift) < 1
+
+
+@pytest.mark.parametrize(
+    ("given", "edge"), [((20, 400, 300), 256), ((7, 65, 26), 20), ((12, 263, 264), 256)]
+)
+def test_a_square_in_the_middle_is_looked_at(given: tuple[int, int, int], edge: int) -> None:
+    """Of 256 pixels, or of a multiple of 4 that fits."""
+    truth = (given[0], *(int(1.5 * n) for n in given[1:]))
+    seen, true = middle_patch(given, truth)
+    assert seen.size == (7, edge, edge)
+    assert true.size == (3, edge * 3 // 2, edge * 3 // 2)
+    assert seen.corner[0] == (given[0] - 7) // 2 == true.corner[0] - 2
+    for axis in (1, 2):
+        assert abs(seen.corner[axis] + edge / 2 - given[axis] / 2) <= 1.5
+        assert 0 <= seen.corner[axis] <= given[axis] - edge
+        assert 0 <= true.corner[axis] <= truth[axis] - true.size[axis]

@@ -69,7 +69,7 @@ def test_a_raw_file_becomes_a_deskewed_volume(tmp_path: Path) -> None:
     expected = stretched(deskewed(phase_mean(sections)))
     assert expected.shape == (5, math.ceil(250 * 5 * math.cos(math.radians(30.8)) / 90 + 24), 9)
     np.testing.assert_array_equal(made.volume("cell_St1"), expected)
-    assert made.voxel_size("cell_St1") == pytest.approx((250 * SINE, 90, 100))
+    assert made.voxel_size("cell_St1") == pytest.approx((250 * SINE, 90, 90.5))
     assert made.warnings == []
     (planned,), (record,) = made.plan["volumes"], made.record["volumes"]
     assert planned["shape"] == list(expected.shape)
@@ -91,10 +91,12 @@ def test_x_is_what_the_sheet_is_not_sheared_along(tmp_path: Path) -> None:
     middles = [np.average(np.arange(made.shape[1]), weights=plane[:, 5]) for plane in made]
     step = 250 / 90 * math.cos(math.radians(30.8))
     np.testing.assert_allclose(np.diff(middles), -step, atol=0.1)
-    write_raw(tmp_path / "b.mrc", np.ascontiguousarray(sections.transpose(0, 2, 1)), (250, 90, 100))
+    write_raw(
+        tmp_path / "b.mrc", np.ascontiguousarray(sections.transpose(0, 2, 1)), (250, 90, 90.5)
+    )
     turned = prepared(tmp_path / "y", replace(options, deskew_axis="y"), tmp_path / "b.mrc")
     np.testing.assert_array_equal(turned.volume("b"), made)
-    assert turned.voxel_size("b") == pytest.approx((250 * SINE, 90, 100))
+    assert turned.voxel_size("b") == pytest.approx((250 * SINE, 90, 90.5))
 
 
 def test_a_folder_is_a_time_series_that_is_opened_as_one(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_counts_may_be_kept(tmp_path: Path) -> None:
     plain = replace(options, deskew=False, phases=1, background=0.0)
     kept = prepared(tmp_path / "plain", plain, raw)
     np.testing.assert_array_equal(kept.volume("a"), sections.transpose(0, 2, 1))
-    assert kept.voxel_size("a") == (250, 90, 100)
+    assert kept.voxel_size("a") == (250, 90, 90.5)
 
 
 def test_interpolation_and_angle_are_chosen(tmp_path: Path) -> None:
@@ -148,8 +150,11 @@ def test_interpolation_and_angle_are_chosen(tmp_path: Path) -> None:
     sections = noise(9, 8, 20)
     raw = write_raw(tmp_path / "a.mrc", sections, None)
     assert refusal(PLAIN, raw) == (
-        f"{raw}: its voxel size is not known; expected --dy and --dz in nanometres, or --no-deskew"
+        f"{raw}: its voxel size is not known; expected --dy (pixel, along x of the file) and --dz "
+        "(from slice to slice) in nanometres, or --no-deskew"
     )
+    turned = replace(PLAIN, deskew_axis="y", dz=250.0)
+    assert "expected --dy (pixel, along y of the file) in nanometres" in refusal(turned, raw)
     options = replace(PLAIN, interpolation="spline", angle=20.0, dy=90.0, dz=250.0)
     made = prepared(tmp_path / "out", options, raw)
     expected = stretched(deskewed(phase_mean(sections), options))
@@ -160,21 +165,76 @@ def test_interpolation_and_angle_are_chosen(tmp_path: Path) -> None:
     assert bare.voxel_size("a") is None
 
 
-@pytest.mark.parametrize("intervals", [False, True])
-def test_headers_without_a_stamp_are_understood(tmp_path: Path, intervals: bool) -> None:
+def test_pixels_of_a_camera_are_square(tmp_path: Path) -> None:
+    """One that is stated is that of both axes; where a file says otherwise it is told, once."""
+    paths = [write_raw(tmp_path / f"t{n}.mrc", noise(6, 8, 20), (250, 100, 90)) for n in (0, 1)]
+    made = prepared(tmp_path / "out", PLAIN, *paths)
+    assert made.voxel_size("t0") == pytest.approx((250 * SINE, 90, 100))
+    assert made.warnings == [
+        f"{paths[0]}: its pixels are 90 x 100 nm (y, x) after deskewing, and prediction, which "
+        "turns planes, needs squares; expected --dy where the file is wrong"
+    ]
+    for axis, length in (("x", 90.0), ("y", 100.0)):
+        options = replace(PLAIN, dy=length, deskew_axis=axis)
+        stated = prepared(tmp_path / axis, options, paths[0])
+        assert stated.voxel_size("t0") == pytest.approx((250 * SINE, length, length))
+        assert stated.warnings == []
+
+
+def test_a_dark_time_point_is_black(tmp_path: Path) -> None:
+    """And no reason to refuse a series, though nothing can be learned from it; it is told."""
+    sections = [noise(6, 8, 20), np.full((6, 8, 20), 100, np.uint16), noise(6, 8, 20, seed=1)]
+    sections.append(np.full((6, 8, 20), 500, np.uint16))
+    paths = [write_raw(tmp_path / "raw" / f"t{n}.mrc", each) for n, each in enumerate(sections)]
+    made = prepared(tmp_path / "out", PLAIN, tmp_path / "raw")
+    assert [made.volume(f"t{n}").any() for n in range(4)] == [True, False, True, False]
+    assert made.warnings == [
+        f"{paths[n]}: nothing in it is above the background of 100 counts, or all of it is one "
+        "value; its result is 0 all over"
+        for n in (1, 3)
+    ]
+    np.testing.assert_array_equal(made.volume("t2"), stretched(deskewed(phase_mean(sections[2]))))
+
+
+def test_channels_are_no_time_points(tmp_path: Path) -> None:
+    """Nor are levels of noise; which to choose is told by a pattern that does it."""
+    names = [f"Illum{nm}_Cyc1_Ch{c}_St1.mrc" for nm, c in ((488, 1), (560, 1), (560, 2))]
+    for name in names:
+        write_raw(tmp_path / "raw" / name, noise(3, 8, 20))
+    write_raw(tmp_path / "raw" / "Illum560_Cyc1_Ch2_St5-wiener0.02-fixk0.mrc", noise(2, 12, 30))
+    (told,) = prepared(tmp_path / "out", PLAIN, tmp_path / "raw").warnings
+    assert told == (
+        "the files are of several channels by their names, Illum488_Ch1, Illum560_Ch1, "
+        "Illum560_Ch2, and no time series: choose one, such as with --raw-pattern "
+        r"Illum560.*_Ch2.*_St\d+\.mrc$"
+    )
+    one = replace(PLAIN, raw_pattern=told.split()[-1])
+    made = prepared(tmp_path / "one", one, tmp_path / "raw")
+    assert [each["name"] for each in made.record["volumes"]] == ["Illum560_Cyc1_Ch2_St1.zarr"]
+    assert made.warnings == []
+    cycles = [write_raw(tmp_path / f"Illum488_Cyc{n}_Ch1_St1.mrc", noise(3, 8, 20)) for n in (1, 2)]
+    assert prepared(tmp_path / "cycles", PLAIN, *cycles).warnings == []
+
+
+@pytest.mark.parametrize("intervals", ["one", "all", "none"])
+def test_headers_without_a_stamp_are_understood(tmp_path: Path, intervals: str) -> None:
     """Micrometres that a standard reader takes for Angstrom; the user is told."""
     import struct
 
+    numbers = {"one": (1, 1, 1), "all": (120, 100, 9), "none": (0, 1, 1)}[intervals]
     raw = write_raw(tmp_path / "a.mrc", noise(9, 100, 120), stamp=False)
     content = bytearray(raw.read_bytes())
-    struct.pack_into("<3i", content, 28, *((120, 100, 9) if intervals else (1, 1, 1)))
+    struct.pack_into("<3i", content, 28, *numbers)
     raw.write_bytes(content)
     made = prepared(tmp_path / "out", PLAIN, raw)
-    assert made.voxel_size("a") == pytest.approx((250 * SINE, 90, 100), rel=1e-5)
+    assert made.voxel_size("a") == pytest.approx((250 * SINE, 90, 90.5), rel=1e-5)
     assert made.warnings == [
-        f"{raw}: its header is read as micrometres per voxel, 250 x 100 x 90 nm (z, y, x); "
+        f"{raw}: its header is read as micrometres per voxel, 250 x 90.5 x 90 nm (z, y, x); "
         "expected --dy and --dz where that is wrong"
     ]
+    stated = prepared(tmp_path / "stated", replace(PLAIN, dy=90.0, dz=250.0), raw)
+    np.testing.assert_array_equal(stated.volume("a"), made.volume("a"))
+    assert stated.warnings == []
     absurd = write_raw(tmp_path / "b.mrc", noise(9, 8, 20), (1e-3, 1e-3, 1e-3), stamp=False)
     assert refusal(PLAIN, absurd).startswith(f"{absurd}: its voxel size is not known;")
 

@@ -10,109 +10,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tifffile
-from vemctl_vsisr.deskewing import Shear, header_word
-from vemctl_vsisr.foreground import blur_difference
 from vemctl_vsisr.prepare import preparation_data
 from vemctl_vsisr.prepare_options import PrepareOptions
+from vsisr_cells import (
+    FINETUNE,
+    RAW,
+    SHAPE,
+    TRAIN,
+    TRUE_SPACING,
+    TRUTH,
+    check_pairs,
+    described,
+    read,
+    write_cell,
+    write_tree,
+)
 from vsisr_raw_data import SPACING, Prepared, opened, prepared, refusal, write_raw
 
-from vemctl.errors import Interrupted, VemctlError
+from vemctl.errors import VemctlError
 from vemctl.plugin import Workplace
 from vemctl.workflows.new_volumes import VolumeMaker
-
-TRAIN = PrepareOptions(pairs="train", patch_size=16, patches_per_cell=4, valid_patches=4)
-FINETUNE = PrepareOptions(pairs="finetune", patch_size=16, patches_per_cell=3)
-TRUE_SPACING = (SPACING[0], SPACING[1] / 1.5, SPACING[2] / 1.5)
-SHAPE = (12, 26, 36)
-"""Of the slices of raw data, (z, y, x)."""
-RAW = "Illum488_Cyc1_Ch1_St{}.mrc"
-TRUTH = "Illum488_Cyc1_Ch1_St5-wiener0.02-fixk0-Fd.mrc"
-
-
-def write_cell(folder: Path, seed: int, levels=(1, 2), shape=SHAPE) -> None:
-    """Write raw data of some levels and a reconstruction with bright spots."""
-    rng = np.random.default_rng(seed)
-    depth, height, width = shape
-    truth = rng.normal(0, 5, (depth, height * 3 // 2, width * 3 // 2)).astype(np.float32)
-    z, y, x = np.ogrid[tuple(slice(0, n) for n in truth.shape)]
-    for _ in range(6):
-        at = [rng.uniform(0.2 * n, 0.8 * n) for n in truth.shape]
-        far = ((z - at[0]) / 3) ** 2 + ((y - at[1]) / 3) ** 2 + ((x - at[2]) / 3) ** 2
-        truth += (rng.uniform(300, 900) * np.exp(-far / 2)).astype(np.float32)
-    write_raw(folder / TRUTH, truth, TRUE_SPACING)
-    rows = (np.arange(height) * 1.5).astype(int)
-    columns = (np.arange(width) * 1.5).astype(int)
-    seen = np.repeat(truth[:, rows][:, :, columns].clip(0), 3, axis=0)
-    for level in levels:
-        noisy = rng.poisson(100 + seen * level / 5).astype(np.uint16)
-        write_raw(folder / RAW.format(level), noisy)
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with two structures of two and three cells at two levels."""
-    folder = tmp_path_factory.mktemp("tree")
-    for seed, (structure, cell) in enumerate(
-        [("actin", "cell2"), ("actin", "cell10"), *(("er", f"c{n}") for n in range(3))]
-    ):
-        write_cell(folder / structure / cell, seed)
-    return folder
-
-
-def read(path: Path, dtype: str, shape: tuple[int, int, int]) -> np.ndarray:
-    """Read a file that `write_raw` made."""
-    return np.fromfile(path, dtype, offset=1024).reshape(shape)
-
-
-def counts(slices: np.ndarray, spacing: tuple[float, float, float], background: float):
-    """Deskew a whole volume along x, which becomes y, and stretch it to 16 bit."""
-    depth, _, length = slices.shape
-    dy, dz = header_word(spacing[2]), header_word(spacing[0])
-    shear = Shear(depth, length, angle_degrees=30.8, dy=dy, dz=dz, single=True)
-    made = np.stack([shear.apply(plane, z).T for z, plane in enumerate(slices)])
-    made = np.maximum(made - np.float32(background), 0).astype(np.float64)
-    return np.floor(65535 * (made - made.min()) / (made.max() - made.min()) + 0.5)
-
-
-def cell_volumes(folder: Path, level: int, shape=SHAPE) -> dict[str, np.ndarray]:
-    """Return input and truth of a cell, whole."""
-    depth, height, width = shape
-    raw = read(folder / RAW.format(level), "<u2", (3 * depth, height, width))
-    truth = read(folder / TRUTH, "<f4", (depth, height * 3 // 2, width * 3 // 2))
-    slices = raw.reshape(depth, 3, height, width).mean(axis=1)
-    return {"input": counts(slices, SPACING, 100), "gt": counts(truth, TRUE_SPACING, 0)}
-
-
-def check_pairs(made: Prepared, tree: Path, part: str, task: str, size: int = 16) -> None:
-    """Compare every pair of a task with whole volumes, at the places that the table tells."""
-    rows = [row for row in made.rows() if (row["part"], row["task"]) == (part, task)]
-    inputs, truths = (made.volume(f"{part}/{task}/{role}") for role in ("input", "gt"))
-    assert inputs.shape == (7 * len(rows), size, size)
-    assert truths.shape == (3 * len(rows), size * 3 // 2, size * 3 // 2)
-    assert inputs.dtype == truths.dtype == np.uint16
-    for number, row in enumerate(rows):
-        assert int(row["number"]) == number
-        whole = cell_volumes(tree / row["structure"] / row["cell"], int(row["snr"]))
-        z, y, x = (int(row[axis]) for axis in "zyx")
-        expected = whole["input"][z : z + 7, y : y + size, x : x + size]
-        np.testing.assert_array_equal(inputs[7 * number : 7 * number + 7], expected)
-        true = size * 3 // 2
-        gt_z, gt_y, gt_x = (int(row[f"gt_{axis}"]) for axis in "zyx")
-        expected = whole["gt"][gt_z : gt_z + 3, gt_y : gt_y + true, gt_x : gt_x + true]
-        np.testing.assert_array_equal(truths[3 * number : 3 * number + 3], expected)
-        assert gt_z == z + 2
-        middle = (gt_z + 1, gt_y + true // 2 - 1, gt_x + true // 2 - 1)
-        assert abs((middle[1] + 1) / 1.5 - y - size / 2) <= 0.5
-        assert abs((middle[2] + 1) / 1.5 - x - size / 2) <= 0.5
-        assert blur_difference(whole["gt"][middle[0]] / 65535)[middle[1:]] > 0.02
-
-
-def described(made: Prepared) -> list[tuple]:
-    """Return what is recorded of tasks, which was planned."""
-    assert made.record["tasks"] == made.plan["tasks"]
-    names = ("part", "name", "structure", "snr", "cells", "count")
-    return [tuple(task[name] for name in names) for task in made.record["tasks"]]
+    return write_tree(tmp_path_factory.mktemp("tree"))
 
 
 @pytest.fixture(scope="module")
@@ -195,94 +118,6 @@ def test_tasks_to_validate_on_may_be_named(tree: Path, tmp_path: Path) -> None:
         check_pairs(made, tree, "valid", task)
 
 
-def test_cells_to_fine_tune_on_are_all_but_the_last(tree: Path, tmp_path: Path) -> None:
-    """That one is validated on as a whole, without its border."""
-    made = prepared(tmp_path / "out", replace(FINETUNE, structure="er"), tree)
-    assert described(made) == [
-        ("train", "er-snr1", "er", 1, ["c0", "c1"], 6),
-        ("valid", "c2", "er", 1, ["c2"], 1),
-    ]
-    check_pairs(made, tree, "train", "er-snr1")
-    whole = cell_volumes(tree / "er" / "c2", 1)
-    row = made.rows()[-1]
-    assert (row["part"], row["task"], row["cell"], row["number"]) == ("valid", "c2", "c2", "0")
-    for role, prefix in (("input", ""), ("gt", "gt_")):
-        found = made.volume(f"valid/c2/{role}")
-        z, y, x = (int(row[prefix + axis]) for axis in "zyx")
-        assert z == 0
-        expected = whole[role][:, y : y + found.shape[1], x : x + found.shape[2]]
-        np.testing.assert_array_equal(found, expected)
-    (depth, height, width), length = made.volume("valid/c2/input").shape, whole["input"].shape[1]
-    assert (depth, height, width) == (12, length - 4 - length % 2, 22)
-    assert made.volume("valid/c2/gt").shape == (12, height * 3 // 2, 33)
-    assert "candidates" not in made.record["cells"]["er/c2"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "train", "valid"),
-    [
-        ({"train_cells": ("c1",)}, ["c1"], ["c2"]),
-        ({"train_cells": ("c2,c0",)}, ["c2", "c0"], ["c1"]),
-        ({"valid_cells": ("c0",)}, ["c1", "c2"], ["c0"]),
-        ({"train_cells": ("c2",), "valid_cells": ("c0", "c1")}, ["c2"], ["c0", "c1"]),
-        ({"train_cells": ("c0", "c1", "c2")}, ["c0", "c1", "c2"], []),
-    ],
-)
-def test_cells_may_be_named(changes: dict, train: list, valid: list, tree: Path) -> None:
-    """What is not named of the two follows."""
-    options = replace(FINETUNE, structure="er", snr=2, **changes)
-    found = opened(options, [tree]).plan()["tasks"]
-    assert [task["cells"] for task in found if task["part"] == "train"] == [train]
-    assert [task["cells"][0] for task in found if task["part"] == "valid"] == valid
-    assert {task["snr"] for task in found} == {2}
-
-
-def test_tiffs_are_those_of_the_published_programs(tree: Path, tmp_path: Path) -> None:
-    """The same pairs, a file for each, in folders of their names."""
-    options = replace(TRAIN, patches_per_cell=2, valid_patches=1)
-    pairs = replace(FINETUNE, structure="er", train_cells=("c0",), valid_cells=("c1", "c2"))
-    for wanted, places in (
-        (options, {
-            "train/actin-snr1": "meta_train/task001", "train/actin-snr2": "meta_train/task002",
-            "train/er-snr2": "meta_train/task003", "valid/er-snr1": "meta_val/task1",
-        }),
-        (pairs, {"train/er-snr1": "train", "valid/c1": "test", "valid/c2": "test"}),
-    ):  # fmt: skip
-        name = wanted.pairs
-        stacked = prepared(tmp_path / f"{name}-zarr", wanted, tree)
-        made = prepared(tmp_path / f"{name}-tiff", replace(wanted, layout="tiff"), tree)
-        found = {p for p in made.folder.rglob("*") if p.is_file()}
-        expected = {made.folder / "pairs.csv"}
-        for (task, place), role in itertools.product(places.items(), ("input", "gt")):
-            whole = stacked.volume(f"{task}/{role}")
-            is_cell = task.startswith("valid/c")
-            slices = len(whole) if is_cell else {"input": 7, "gt": 3}[role]
-            for number in range(len(whole) // slices):
-                at = int(task[-1]) - 1 if is_cell else number
-                path = made.folder / place / role / f"{at:08d}.tif"
-                image = tifffile.imread(path)
-                assert image.dtype == np.uint16
-                np.testing.assert_array_equal(image, whole[slices * number :][:slices])
-                expected.add(path)
-        assert found == expected
-        assert made.rows() == stacked.rows()
-
-
-def test_what_is_made_is_what_a_training_reads(trained: Prepared, tree: Path, tmp_path) -> None:
-    """In either layout, to train and to fine-tune."""
-    from vemctl_vsisr.data import training_data
-    from vemctl_vsisr.train_options import FinetuneOptions, TrainOptions
-
-    data = training_data(TrainOptions(), [trained.folder])
-    assert [p.parent.name for p in data.volumes["gt"]] == ["actin-snr1", "actin-snr2", "er-snr2"]
-    assert [p.parent.name for p in data.validation["input"]] == ["er-snr1"]
-    pairs = replace(FINETUNE, structure="er", layout="tiff")
-    made = prepared(tmp_path / "tiff", pairs, tree)
-    data = training_data(FinetuneOptions(), [made.folder])
-    assert data.volumes["input"] == (made.folder / "train" / "input",)
-    assert data.validation["gt"] == (made.folder / "test" / "gt" / "00000000.tif",)
-
-
 def test_patches_read_what_they_are_made_of_alone(tree: Path, tmp_path: Path) -> None:
     """Never a whole volume at once, of patches no whole slice."""
     made = opened(replace(TRAIN, structures=("actin",), valid_task=("none",)), [tree])
@@ -331,9 +166,9 @@ def test_the_order_of_axes_is_one_for_both(tree: Path, tmp_path: Path) -> None:
     ("options", "words"),
     [
         (replace(TRAIN, valid_task=("er:3",)), "--valid-task er:3: no such task; expected"),
-        (replace(TRAIN, snrs=("1,7",)), "--snrs 7: no cell has raw data of this"),
+        (replace(TRAIN, snrs=("1,7",)), "of this signal-to-noise level; expected some of 1, 2"),
         (replace(TRAIN, snrs=("low",)), "--snrs low: expected numbers"),
-        (replace(TRAIN, structures=("mt",)), "no folder mt, which is asked for"),
+        (replace(TRAIN, structures=("mt",)), "has no such folder; expected one of actin, er."),
         (
             replace(TRAIN, valid_task=("er:1", "er:2", "actin:1", "actin:2")),
             "--valid-task: no task is left to train on",
@@ -398,21 +233,6 @@ def test_a_truth_without_anything_is_told(tmp_path: Path) -> None:
             prepared(tmp_path / f"out{number}", TRAIN, tmp_path / "tree")
         truth[0, 20, 20] = 5
         write_raw(folder / TRUTH, truth, TRUE_SPACING)
-
-
-def test_a_run_can_be_stopped(tree: Path, tmp_path: Path) -> None:
-    """In any part of it; what was begun is left as it is."""
-    for layout, when in itertools.product(("zarr", "tiff"), (3, 30, 80)):
-        made = opened(replace(FINETUNE, structure="er", layout=layout), [tree])
-        folder = tmp_path / f"{layout}{when}"
-        folder.mkdir()
-
-        def stop(_: str, done: int, __: int, when: int = when) -> None:
-            if done == when:
-                raise Interrupted
-
-        with pytest.raises(Interrupted):
-            made.run(Workplace(folder, VolumeMaker(folder), stop))
 
 
 def test_progress_ends_with_the_run(trained: Prepared) -> None:

@@ -126,9 +126,32 @@ def test_a_cell_that_lacks_something_is_told(tmp_path: Path) -> None:
         ((r"_St\d", ["t"]), r"--raw-pattern _St\d: has 0 groups; with --pairs expected one"),
         ((r"_(St)\d", ["t"]), r"--raw-pattern _(St)\d: its group is 'St' in"),
         ((RAW_NAMES, ["["]), "--truth-pattern [: no regular expression:"),
-        ((RAW_NAMES, ["t"], ["mt"]), f"{tree}: no folder mt, which is asked for"),
+        (
+            (RAW_NAMES, ["t"], ["re"]),
+            f"--structures re: {tree} has no such folder; expected one of er.",
+        ),
     ):
         assert refusal(tree, *patterns).startswith(words)
-    assert refusal(tree / "er", RAW_NAMES, TRUTH_NAMES).startswith(f"{tree / 'er'}: no cells;")
     file = tree / "er" / "a" / "t.tif"
     assert refusal(file, RAW_NAMES, TRUTH_NAMES).startswith(f"{file}: no folder;")
+
+
+def test_the_right_folder_is_told(tmp_path: Path) -> None:
+    """Where one above or below it was given, or the other kind of preparation was meant."""
+    made(tmp_path, f"actin/a/{NAME.format(1)}", f"er/b/{NAME.format(1)}")
+    cells, above = (RAW_NAMES, TRUTH_NAMES), tmp_path
+    structure, cell = tmp_path / "er", tmp_path / "er" / "b"
+    assert refusal(structure, *cells) == (
+        f"{structure}: no cells; those in it seem to be cells of one structure: give its parent, "
+        f"{above}"
+    )
+    assert refusal(cell, *cells).endswith(f"a cell: give the parent of its structure, {above}")
+    made(tmp_path, "none/x")
+    assert refusal(tmp_path / "none", *cells).endswith(
+        "expected folders STRUCTURE/CELL with raw data"
+    )
+    known = refusal(tmp_path, *cells, ("actinn",), "--structure")
+    assert known.startswith(f"--structure actinn: {tmp_path} has no such folder; expected one of ")
+    assert known.endswith("actin, er, none. Did you mean 'actin'?")
+    assert refusal([tmp_path], None).endswith("of which --pairs makes training pairs")
+    assert refusal([structure], None).endswith("folders inside it have volumes: give one of these")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from parity import load_fixture
 from torch.nn import functional
-from vemctl_vsisr.intensities import smoothed
+from vemctl_vsisr.intensities import moving_mean
 from vemctl_vsisr.optics import Optics
 from vemctl_vsisr.recombining import JointReconstruction, top
 from vemctl_vsisr.resizing import cubic_resize
@@ -190,7 +190,7 @@ def test_the_profile_along_z_is_the_published_one():
     """From normalised slices to smoothed brightness, the highest 1."""
     _, arrays, _ = load_fixture("vsisr_isotropic")
     tops = np.array([top(doubles(plane), 99.0) for plane in arrays["raw0"]])
-    smooth = smoothed(tops)
+    smooth = moving_mean(tops)
     np.testing.assert_allclose(smooth / smooth.max(), arrays["profile"], rtol=0, atol=1e-12)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import vemctl_vsisr.trainer
 from parity import load_fixture, seeded_state_dict
-from vemctl_vsisr.adapting import Pairs
+from vemctl_vsisr.adapting import Examples
 from vemctl_vsisr.discriminator import Discriminator
 from vemctl_vsisr.network import Generator
 from vemctl_vsisr.train_options import TrainOptions
@@ -94,7 +94,7 @@ def test_an_iteration_is_the_published_one(tmp_path: Path, patches, monkeypatch)
     assert losses["loss"].item() == pytest.approx(arrays["g_outer"], abs=1e-8)
     assert losses["D"].item() == pytest.approx(arrays["d_outer"], abs=1e-8)
     assert losses["before"].item() == pytest.approx(arrays["g_losses"][:, 0].mean(), abs=1e-8)
-    query = Pairs(both["input"][0, options.support :], both["gt"][0, options.support :])
+    query = Examples(both["input"][0, options.support :], both["gt"][0, options.support :])
     for stage in passed[0]:
         name = stage.adapted[0]
         loss = trainer._losses.of_generator if name == "g" else trainer._losses.of_discriminator
@@ -273,24 +273,26 @@ def test_what_is_kept_is_the_generator(tmp_path: Path, patches) -> None:
     assert (trainer.batch, trainer.steps_per_epoch * trainer.num_epochs) == (3, 100_000)
 
 
-def test_begins_from_weights_or_from_nothing(tmp_path: Path, patches) -> None:
-    """Sizes are those of the weights; the discriminator is told to be new."""
+def test_begins_from_files_or_from_nothing(tmp_path: Path, patches) -> None:
+    """Sizes are those of the generator's file; a discriminator's is taken as well."""
     path = tmp_path / "g.pth"
-    generator = Generator(7, 1, 2, 3)
-    torch.save(generator.state_dict(), path)
-    told: list[str] = []
-    options = TrainOptions(**{**vars(FEW), "blocks": None})
-    trainer = make(tmp_path / "a", patches, options, weights=path, warn=told.append)
+    generator, discriminator = Generator(7, 1, 2, 3), Discriminator()
+    torch.save({"model": generator.state_dict(), "step": 1000}, path)
+    torch.save(discriminator.state_dict(), tmp_path / "d.pth")
+    options = TrainOptions(
+        **{**vars(FEW), "blocks": None, "generator": path, "discriminator": tmp_path / "d.pth"}
+    )
+    trainer = make(tmp_path / "a", patches, options)
     assert torch.equal(trainer.weights()["vars.0"], generator.state_dict()["vars.0"])
     assert len(trainer.weights()) == 22
-    assert len(told) == 1
-    assert "discriminator" in told[0]
+    judge = trainer.networks["D"].state_dict()
+    assert torch.equal(judge["vars.25"], discriminator.state_dict()["vars.25"])
     few = TrainOptions(**{**vars(options), "blocks": 5})
-    with pytest.raises(OptionError, match=r"--blocks 5: the weights have"):
-        make(tmp_path / "b", patches, few, weights=path)
-    torch.save({"vars.0": torch.zeros(3, 3)}, path)
-    with pytest.raises(WeightsError, match=str(path)):
-        make(tmp_path / "c", patches, options, weights=path)
+    with pytest.raises(OptionError, match=r"--blocks 5: .*g.pth has 2"):
+        make(tmp_path / "b", patches, few)
+    swapped = TrainOptions(**{**vars(options), "generator": tmp_path / "d.pth"})
+    with pytest.raises(WeightsError, match="weights of a discriminator"):
+        make(tmp_path / "c", patches, swapped)
 
 
 @pytest.mark.parametrize(

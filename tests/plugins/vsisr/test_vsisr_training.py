@@ -44,7 +44,7 @@ FEW = TrainOptions(
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train with a discriminator that is quick."""
-    monkeypatch.setattr("vemctl_vsisr.trainer.Discriminator", SmallDiscriminator)
+    monkeypatch.setattr("vemctl_vsisr.building.Discriminator", SmallDiscriminator)
 
 
 def write_stores(folder: Path, volumes: dict[str, np.ndarray]) -> None:

@@ -24,7 +24,7 @@ from vemctl.training.patches import VolumePatches, open_data
 from vemctl.volumes.open import open_volume
 from vemctl.workflows.new_volumes import VolumeMaker
 
-SPACING = (250.0, 100.0, 90.0)
+SPACING = (250.0, 90.5, 90.0)
 """Nanometres of raw voxels, (z, y, x)."""
 
 

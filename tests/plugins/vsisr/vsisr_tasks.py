@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-import vemctl_vsisr.trainer
+import vemctl_vsisr.building
 from torch.nn import functional
 from vemctl_vsisr.data import GT, INPUT, training_data
 from vemctl_vsisr.train_options import FinetuneOptions, PairOptions, TrainOptions
@@ -129,7 +129,7 @@ def make(
         wishes["weights"] = small_weights(folder)
     options, request = request_of(folder, patches, options, held, **wishes)
     torch.manual_seed(0)
-    with mock.patch.object(vemctl_vsisr.trainer, "Discriminator", discriminator):
+    with mock.patch.object(vemctl_vsisr.building, "Discriminator", discriminator):
         return make_trainer(options, request)
 
 

@@ -299,6 +299,53 @@ def test_names_that_differ_in_more_than_numbers_are_refused(tmp_path: Path, seri
         open_volume(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "word"),
+    [
+        ("Illum488_Cyc1_Ch1_St5", "Illum560_Cyc1_Ch2_St5", "Illum"),
+        ("Cyc1_Ch1_St5", "Cyc1_Ch2_St5", "Ch"),
+        ("Cyc1_Ch1_St5", "Cyc2_Ch2_St6", "Ch"),
+        ("cell-C-01", "cell-C-02", "C"),
+        ("cellC1", "cellC2", "C"),
+        ("t1_w1", "t2_w2", "w"),
+        ("CHANNEL_0", "CHANNEL_1", "CHANNEL"),
+        ("wavelength488", "wavelength560", "wavelength"),
+        ("lambda-488", "lambda-560", "lambda"),
+        ("Laser_0488", "Laser_0560", "Laser"),
+    ],
+)
+def test_channels_are_no_time_points(tmp_path: Path, series, first, second, word):
+    """Numbers that count channels are refused, whatever else differs, in one line with the cure."""
+    for name, stack in zip((first, second), series[:2], strict=True):
+        tifffile.imwrite(tmp_path / f"{name}.tif", stack)
+    with pytest.raises(InputError) as caught:
+        open_volume(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path / second}.tif: its name differs from that of {first}.tif in the number behind "
+        f'"{word}", which counts channels and not time points: put the stacks of each channel into '
+        "a folder of their own, or all channels into one file, for --channel"
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("Illum488_Cyc1_Ch1_St5", "Illum488_Cyc2_Ch1_St5"),
+        ("scan_Cam0_ch0_stack0000_488nm_0000000msec", "scan_Cam0_ch0_stack0001_488nm_0000913msec"),
+        ("batch1", "batch2"),
+        ("mic_w1_t01", "mic_w01_t02"),
+        ("2026-01-02_103015", "2026-01-02_103020"),
+    ],
+)
+def test_several_numbers_may_count_time(tmp_path: Path, series, first, second):
+    """Cycles, stacks and time stamps; the number of the one channel stays."""
+    for name, stack in zip((first, second), series[:2], strict=True):
+        tifffile.imwrite(tmp_path / f"{name}.tif", stack)
+    volume = open_volume(tmp_path)
+    assert volume.header.num_timepoints == 2
+    assert np.array_equal(volume.read(whole(SHAPE), timepoint=1), series[1])
+
+
 @pytest.mark.parametrize("ome_zarr", ["0.5", "0.4"])
 def test_levels_are_those_of_every_stack(tmp_path: Path, ome_zarr):
     """A folder of pyramids is opened at any of their levels; one of them stays one volume."""

@@ -71,7 +71,7 @@ def test_a_file_is_known_by_its_absolute_path_and_its_digest(
 def test_the_digest_of_a_folder_is_that_of_names_and_contents(
     tmp_path: Path, access: Access
 ) -> None:
-    """Folders in it do not count."""
+    """Folders in it do not count, nor do hidden files."""
     folder = tmp_path / "bench"
     folder.mkdir()
     for name in ("a.tif", "b.tif"):
@@ -85,6 +85,7 @@ def test_the_digest_of_a_folder_is_that_of_names_and_contents(
     first = digest()
     (folder / "inner").mkdir()
     (folder / "inner" / "c.tif").write_bytes(CONTENT)
+    (folder / ".DS_Store").write_bytes(CONTENT)
     assert digest() == first
     (folder / "b.tif").rename(folder / "c.tif")
     assert digest() != first
