@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vemctl_vsisr.canvases import Shape, rotation_map
-from vemctl_vsisr.memory import enlarged_size
+from vemctl_vsisr.proportions import enlarged_size
 
 Integers = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]

@@ -18,7 +18,7 @@ from vemctl_vsisr.checkpoints import (
     build_discriminator,
     build_generator,
 )
-from vemctl_vsisr.data import GT, INPUT, PLANES, SLICES, training_data
+from vemctl_vsisr.data import GT, INPUT, training_data
 from vemctl_vsisr.discriminator import Discriminator
 from vemctl_vsisr.losses import reconstruction_loss
 from vemctl_vsisr.memory import NUM_BLOCKS
@@ -31,6 +31,7 @@ from vemctl_vsisr.pairs import (
     check_types,
     is_cell,
 )
+from vemctl_vsisr.proportions import FRAMES, PLANES
 from vemctl_vsisr.samples import (
     PairSampler,
     TaskSampler,
@@ -74,10 +75,10 @@ def generator_for(
     network = build_generator(read_state_dict(start), start)
     if blocks not in {None, network.num_blocks}:
         raise OptionError(f"--blocks {blocks}: {start} has {network.num_blocks}; leave it out")
-    if (network.in_channels, network.out_channels) != (SLICES, PLANES):
+    if (network.in_channels, network.out_channels) != (FRAMES, PLANES):
         raise WeightsError(
             f"{start}: a generator that makes {network.out_channels} planes of "
-            f"{network.in_channels} slices; expected one that makes {PLANES} of {SLICES}"
+            f"{network.in_channels} slices; expected one that makes {PLANES} of {FRAMES}"
         )
     return network.to(request.device)
 
@@ -132,7 +133,7 @@ def pair_sampler(options: FinetuneOptions, request: TrainingRequest) -> PairSamp
     size = _checked(request, paths)
     batch = request.batch or FINETUNE_BATCH
     check_enough(len(Pairs.of(request.data[INPUT])), batch)
-    patch: Triple = (SLICES, *size)
+    patch: Triple = (FRAMES, *size)
     own = request.validation
     cells = bool(own) and all(is_cell(own, index) for index in range(len(own[INPUT])))
     seen, count = patch, VALIDATION_PAIRS
@@ -142,9 +143,9 @@ def pair_sampler(options: FinetuneOptions, request: TrainingRequest) -> PairSamp
             for each, truth in zip(own[INPUT], own[GT], strict=True):
                 check_cell(each, truth, held)
             y, x = (min(each.shape[axis] for each in own[INPUT]) for axis in (1, 2))
-            seen, count = (SLICES, y // 2 * 2, x // 2 * 2), num_windows(own[INPUT])
+            seen, count = (FRAMES, y // 2 * 2, x // 2 * 2), num_windows(own[INPUT])
         else:
-            seen = (SLICES, *check_pairs(own, held))
+            seen = (FRAMES, *check_pairs(own, held))
             count = min(count, len(Pairs.of(own[INPUT])))
     return PairSampler(
         patch,
@@ -174,13 +175,13 @@ def task_sampler(options: TrainOptions, request: TrainingRequest) -> TaskSampler
     tasks = by_task(facts)
     check_tasks(tasks, paths[INPUT], facts, batch, options.pairs_per_task)
     # Where pairs are stacked, so many slices are read, and kept from training to validate on.
-    stacked = all(each.shape[0] >= SLICES * options.pairs_per_task for each in facts)
-    patch = (SLICES * options.pairs_per_task if stacked else SLICES, *size)
-    judged = (SLICES * options.validation_pairs if stacked else SLICES, *size)
+    stacked = all(each.shape[0] >= FRAMES * options.pairs_per_task for each in facts)
+    patch = (FRAMES * options.pairs_per_task if stacked else FRAMES, *size)
+    judged = (FRAMES * options.validation_pairs if stacked else FRAMES, *size)
     own = request.validation
     if own:
         check_types(own, held)
-        judged = (SLICES, *check_pairs(own, held))
+        judged = (FRAMES, *check_pairs(own, held))
         tasks = by_task(own[INPUT])
         check_tasks(tasks, held[INPUT], own[INPUT], 1, options.validation_support + 1)
     return TaskSampler(
@@ -227,7 +228,7 @@ def facts_of(
     return {
         "network": {"name": "Meta-VSI-SR", **configuration.to_json()},
         "normalisation": {"input": "min-max"},
-        "tile": [SLICES, *patch[1:]],
+        "tile": [FRAMES, *patch[1:]],
         "stage": stage,
         "gt_sigma": options.gt_sigma,
         "voxel_size": _voxel_size(request.data[INPUT]),

@@ -11,20 +11,12 @@ import numpy.typing as npt
 
 from vemctl.errors import InputError
 from vemctl.plugin import PreparationRequest, Triple
-from vemctl_vsisr.counts import TOP
-from vemctl_vsisr.data import GT, INPUT, PLANES, SLICES
+from vemctl_vsisr.data import GT, INPUT
 from vemctl_vsisr.deskewed_volume import CountedVolume, DeskewedVolume
 from vemctl_vsisr.foreground import Candidates, ForegroundSearch
-from vemctl_vsisr.patch_places import (
-    DEPTH,
-    RATIO,
-    PatchPlaces,
-    Window,
-    middle_patch,
-    pair_of,
-    whole_cell,
-)
+from vemctl_vsisr.patch_places import DEPTH, PatchPlaces, Window, middle_patch, pair_of, whole_cell
 from vemctl_vsisr.prepare_options import PrepareOptions
+from vemctl_vsisr.proportions import COUNTS, ENLARGED, FRAMES, PLANES
 from vemctl_vsisr.raw_files import Cell
 
 Counts = npt.NDArray[np.uint16]
@@ -132,9 +124,9 @@ class CellVolumes:
 
     def _size_with_middle(self) -> Triple:
         given = next(iter(self.raw.values())).shape
-        if given[0] < SLICES or min(given[1:]) < 8:
+        if given[0] < FRAMES or min(given[1:]) < 8:
             raise InputError(
-                f"{self.truth.name}: too small to validate on: expected at least {SLICES} slices, "
+                f"{self.truth.name}: too small to validate on: expected at least {FRAMES} slices, "
                 "of 8 pixels in y and x"
             )
         return given
@@ -175,7 +167,7 @@ class CellVolumes:
             for axis in (1, 2)
         )
         search = ForegroundSearch(
-            lambda z: truth.plane(z).astype(np.float32) / np.float32(TOP),
+            lambda z: truth.plane(z).astype(np.float32) / np.float32(COUNTS),
             (self.truth.shape[0] - self._num_kept, *self.truth.shape[1:]),
             (0.0, 1.0),
             self.places.margins,
@@ -211,7 +203,7 @@ def cut(volume: CountedVolume, window: Window) -> Counts:
 def pair_shapes(options: PrepareOptions) -> dict[str, Triple]:
     """Return the shapes (z, y, x) of a patch of the input and of the truth."""
     size = options.patch_size
-    return {INPUT: (SLICES, size, size), GT: (PLANES, int(size * RATIO), int(size * RATIO))}
+    return {INPUT: (FRAMES, size, size), GT: (PLANES, int(size * ENLARGED), int(size * ENLARGED))}
 
 
 def volumes_by_file(request: PreparationRequest, role: str) -> dict[str, int]:
@@ -240,7 +232,7 @@ def _check_correspondence(raw: DeskewedVolume, truth: DeskewedVolume) -> None:
             f"{truth.name}: has {truth.shape[0]} slices, {raw.name} {raw.shape[0]} of its phases; "
             "expected as many: check --phases"
         )
-    expected = [RATIO * length for length in raw.shape[1:]]
+    expected = [ENLARGED * length for length in raw.shape[1:]]
     differences = [abs(n - e) for n, e in zip(truth.shape[1:], expected, strict=True)]
     if max(differences) > TOLERANCE:
         raise InputError(

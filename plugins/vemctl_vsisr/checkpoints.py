@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vemctl.errors import WeightsError
-from vemctl_vsisr.memory import CHANNELS, FRAMES, NUM_BLOCKS, PLANES, WIDTHS
+from vemctl_vsisr.memory import CHANNELS, NUM_BLOCKS, WIDTHS
+from vemctl_vsisr.proportions import FRAMES, PLANES
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,9 +14,9 @@ from vemctl.nn.state_dict import read_weights
 from vemctl.plugin import Footprint, Output, Request, VolumeFacts
 from vemctl_vsisr.checkpoints import build_generator
 from vemctl_vsisr.intensities import Limits, limit_names, limits_of, profiles_of
-from vemctl_vsisr.memory import FRAMES, PLANES, enlarged_size
 from vemctl_vsisr.microscope import SAME_PIXEL, Pixel, optics_of
 from vemctl_vsisr.predict_options import PredictOptions
+from vemctl_vsisr.proportions import FRAMES, PLANES, enlarged_size
 from vemctl_vsisr.published import META_BLOB
 
 if TYPE_CHECKING:

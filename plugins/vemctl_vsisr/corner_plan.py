@@ -25,13 +25,8 @@ from vemctl_vsisr.bands import (
     mask_of,
 )
 from vemctl_vsisr.canvases import Shape
-from vemctl_vsisr.memory import (
-    AREA,
-    CHANNELS,
-    PLANES,
-    TAIL_CHANNELS,
-    enlarged_size,
-)
+from vemctl_vsisr.memory import AREA, CHANNELS, TAIL_CHANNELS
+from vemctl_vsisr.proportions import PLANES, enlarged_size
 
 BLOCK_REACH, TAIL_REACH = 2, 2
 """Pixels that a block's convolutions see on each side, and the last two, of an enlarged plane."""

@@ -22,7 +22,8 @@ from vemctl_vsisr.memory import (
     call_bytes,
     generator_parameters,
 )
-from vemctl_vsisr.network import LAYERS_PER_BLOCK, SCALE, SLOPE, Generator, Layer, enlarge
+from vemctl_vsisr.network import LAYERS_PER_BLOCK, SLOPE, Generator, Layer, enlarge
+from vemctl_vsisr.proportions import ENLARGED
 
 GPU_PIXELS = 2**20
 """The most of a band on a GPU, which computes many at once."""
@@ -165,7 +166,7 @@ class RotatedCall:
             source = margin.source(self.plan.canvas)
             y = functional.interpolate(
                 self._arranged(_cut(trunk, source, 0, BLOCK_REACH)),
-                scale_factor=SCALE,
+                scale_factor=ENLARGED,
                 mode="bilinear",
                 align_corners=False,
             )

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vemctl_vsisr.proportions import COUNTS
+
 Floats = npt.NDArray[np.floating[Any]]
 
 BACKGROUND = 100.0
 """Counts of the authors' camera in the dark."""
-TOP = 65535
 
 
 class Extremes:
@@ -66,7 +67,7 @@ def to_counts(values: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[
     """
     if not high > low:
         return np.zeros(values.shape, np.uint16)
-    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * TOP
+    scaled = np.clip((values.astype(np.float64) - low) / (high - low), 0, 1) * COUNTS
     counts: npt.NDArray[np.uint16] = np.floor(scaled + 0.5).astype(np.uint16)
     return counts
 

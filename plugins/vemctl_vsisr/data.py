@@ -13,13 +13,13 @@ from pathlib import Path
 
 from vemctl.errors import InputError, OptionError
 from vemctl.plugin import TrainingData, volumes_by_suffix
+from vemctl_vsisr.proportions import FRAMES, PLANES
 from vemctl_vsisr.train_options import FinetuneOptions, PairOptions
 
 INPUT, GT = "input", "gt"
 ROLES = (INPUT, GT)
-SLICES, PLANES = 7, 3
 """Of a pair: what the network sees, and of what it makes the middle ones."""
-SCALE = (Fraction(PLANES, SLICES), Fraction(3, 2), Fraction(3, 2))
+SCALE = (Fraction(PLANES, FRAMES), Fraction(3, 2), Fraction(3, 2))
 """Voxels of the truth per voxel of the input, (z, y, x)."""
 TRAIN = ("train", "meta_train")
 VALID = ("valid", "meta_val")

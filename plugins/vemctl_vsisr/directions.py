@@ -9,14 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vemctl_vsisr.memory import enlarged_size
 from vemctl_vsisr.normalising import scale_samples_to_unit
+from vemctl_vsisr.proportions import COUNTS, enlarged_size
 from vemctl_vsisr.rotating import Rotation
 
 REACH = 3
 """Slices that the network sees on each side of the middle one."""
-COUNTS = 65535
-"""Of the 16 bits in which the published program keeps what lies between its steps."""
 
 Network = Callable[[Tensor], Tensor]
 """From windows of slices (n, 7, y, x) to the middle three (n, 3, 1.5 y, 1.5 x), as scaled."""

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vemctl.errors import WeightsError
-from vemctl_vsisr.memory import DENSE_CHANNELS, PLANES, WIDTHS
+from vemctl_vsisr.memory import DENSE_CHANNELS, WIDTHS
+from vemctl_vsisr.proportions import PLANES
 
 SLOPE = 0.1
 NUM_PAIRS = len(WIDTHS) // 2

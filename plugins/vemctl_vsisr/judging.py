@@ -19,7 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from vemctl.plugin import Batch, Validation
-from vemctl_vsisr.data import PLANES, SLICES
+from vemctl_vsisr.proportions import FRAMES, PLANES
 
 FINE = (11, 11.0)
 COARSE = (101, 50.0)
@@ -190,7 +190,7 @@ def _of_pairs(restore: Restore, samples: Iterable[Batch]) -> Iterator[Slice]:
         seen, truth, mask = (_array(sample[name][0]) for name in ("input", "gt", "mask"))
         planes = _fit_planes(restore, sample["input"], truth)
         for p, plane in enumerate(planes):
-            middle = seen[(SLICES - PLANES) // 2 + p]
+            middle = seen[(FRAMES - PLANES) // 2 + p]
             yield Slice(0, middle, plane, truth[p], mask[p], number == 0 and p == PLANES // 2)
 
 
@@ -211,7 +211,7 @@ def _of_cells(restore: Restore, samples: Iterable[Batch]) -> Iterator[Slice]:
         if waiting is not None:
             yield replace(waiting, restored=np.mean([*parts, planes[0]], axis=0))
         parts = [planes[1]] if last is None else [last, planes[1]]
-        middle = seen[SLICES // 2]
+        middle = seen[FRAMES // 2]
         waiting = Slice(cell, middle, planes[1], truth[1], mask[0], window == windows // 2)
         last = planes[2]
         if window == windows - 1:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import itertools
 import math
 
+from vemctl_vsisr.proportions import ENLARGED, FRAMES, PLANES, enlarged_size
+
 CHANNELS, GATE_CHANNELS, TAIL_CHANNELS = 64, 4, 256
 """Of the generator's blocks, within their gates, and between its last two convolutions."""
 WIDTHS = (32, 32, 32, 64, 64, 128, 128, 256, 256, 512, 512)
 """Channels of the discriminator's convolutions, one after the other."""
 DENSE_CHANNELS = 256
 """Between the discriminator's two linear layers."""
-FRAMES, PLANES, NUM_BLOCKS = 7, 3, 16
-"""Slices that the published generator takes, planes that it gives, and its blocks."""
-AREA = 1.5**2
+NUM_BLOCKS = 16
+"""Residual blocks of the published generator."""
+AREA = ENLARGED**2
 FLOAT = 4
 STRIP_BYTES = 128 * 2**20
 """Of the widest map of a call, which is made in strips of rows where it would be larger."""
@@ -33,11 +35,6 @@ COPIES_IN_TRAINING = 6
 """Of parameters: themselves, adapted ones, two sets of gradients, and Adam's two moments."""
 LOSS_FLOATS = 60
 """Of the reconstruction loss, for each pixel of an enlarged plane: complex spectra, moments."""
-
-
-def enlarged_size(height: int, width: int) -> tuple[int, int]:
-    """Return the pixels (y, x) of what a generator makes of planes of this size."""
-    return height * 3 // 2, width * 3 // 2
 
 
 def strip_rows(batch: int, height: int, width: int) -> int:

@@ -15,20 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vemctl_vsisr.memory import (
-    CHANNELS,
-    FRAMES,
-    GATE_CHANNELS,
-    PLANES,
-    TAIL_CHANNELS,
-    enlarged_size,
-    strip_rows,
-)
+from vemctl_vsisr.memory import CHANNELS, GATE_CHANNELS, TAIL_CHANNELS, strip_rows
+from vemctl_vsisr.proportions import ENLARGED, FRAMES, PLANES, enlarged_size
 
 Layer = tuple[Tensor, Tensor]
 """Weight and bias."""
 
-SCALE = 1.5
 SLOPE = 0.2
 LAYERS_PER_BLOCK = 4
 
@@ -154,7 +146,9 @@ def _tail(enlarged: Tensor, hidden: Layer, output: Layer) -> Tensor:
 
 
 def _interpolated(trunk: Tensor) -> Tensor:
-    return functional.interpolate(trunk, scale_factor=SCALE, mode="bilinear", align_corners=False)
+    return functional.interpolate(
+        trunk, scale_factor=ENLARGED, mode="bilinear", align_corners=False
+    )
 
 
 def _block(x: Tensor, layers: Sequence[Layer]) -> Tensor:

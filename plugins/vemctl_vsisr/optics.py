@@ -15,13 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from vemctl.errors import WeightsError
+from vemctl_vsisr.proportions import COUNTS, ENLARGED
 
 Floats = npt.NDArray[np.float64]
-ENLARGED = 1.5
-"""Pixels of the result per pixel of the input, along y and x."""
 PUBLISHED_PIXEL = 92.6
 """Nanometres, of the low-resolution images of the authors' microscope."""
-COUNTS = 65535
 OFF_CENTRE = 2.0
 """Pixels by which the centre of mass may miss frequency zero."""
 LARGEST = 8192

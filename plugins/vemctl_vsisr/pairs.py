@@ -20,11 +20,11 @@ import numpy.typing as npt
 
 from vemctl.errors import InputError
 from vemctl.plugin import Patches, Triple, VolumeFacts
-from vemctl_vsisr.data import GT, INPUT, PLANES, SLICES
+from vemctl_vsisr.data import GT, INPUT
+from vemctl_vsisr.proportions import COUNTS, FRAMES, PLANES, enlarged_size
 
 SMALLEST_EDGE = 14
 """Of a patch: the loss fades the spectra out over ten pixels at each edge of the true plane."""
-STORED = 65535
 TOLERANCE = 1e-3
 """By which floating values may be outside [0, 1]."""
 
@@ -35,7 +35,7 @@ Paths = Mapping[str, Sequence[Path]]
 
 def enlarged(facts: VolumeFacts, slices: int) -> Triple:
     """Return the shape (z, y, x) of the truth of an input volume, with so many slices."""
-    return slices, 3 * facts.shape[1] // 2, 3 * facts.shape[2] // 2
+    return slices, *enlarged_size(*facts.shape[1:])
 
 
 def is_cell(facts: Facts, index: int) -> bool:
@@ -62,7 +62,7 @@ class Pairs:
     def of(cls, facts: Sequence[VolumeFacts], volumes: Sequence[int] | None = None) -> Pairs:
         """Count pairs; `facts` are those of all inputs, `volumes` those that count."""
         chosen = range(len(facts)) if volumes is None else volumes
-        ends = itertools.accumulate(facts[index].shape[0] // SLICES for index in chosen)
+        ends = itertools.accumulate(facts[index].shape[0] // FRAMES for index in chosen)
         return cls(tuple(chosen), tuple(ends))
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ class Pairs:
         """
         index, first = self.place(number)
         facts = patches.facts(INPUT)[index]
-        seen = patches.read(INPUT, index, (SLICES * first, 0, 0), (SLICES, *facts.shape[1:]))
+        seen = patches.read(INPUT, index, (FRAMES * first, 0, 0), (FRAMES, *facts.shape[1:]))
         truth = patches.read(GT, index, (PLANES * first, 0, 0), enlarged(facts, PLANES))
         path = paths[facts.file_index]
         return in_unit(seen, str(path)), in_unit(truth, f"the truth of {path}")
@@ -156,7 +156,7 @@ def in_unit(values: npt.NDArray[Any], where: str = "") -> Floats:
         Floating values are not in this range; names `where`.
     """
     if values.dtype.kind != "f":
-        return (values / np.float32(STORED)).astype(np.float32)
+        return (values / np.float32(COUNTS)).astype(np.float32)
     if values.min() < -TOLERANCE or values.max() > 1 + TOLERANCE:
         raise InputError(
             f"{where}: floating values from {values.min():g} to {values.max():g}; expected 0 to 1, "
@@ -178,7 +178,7 @@ def check_types(facts: Facts, paths: Paths) -> None:
             if one.dtype != "uint16" and not one.dtype.startswith("float"):
                 raise InputError(
                     f"{paths[role][one.file_index]}: stored as {one.dtype}; expected uint16, of "
-                    f"which {STORED} is 1, or floating values from 0 to 1: prepare the pairs again"
+                    f"which {COUNTS} is 1, or floating values from 0 to 1: prepare the pairs again"
                 )
     found = [[(f.file_index, f.timepoint, f.channel) for f in facts[role]] for role in (INPUT, GT)]
     for ours, theirs in itertools.zip_longest(*found):
@@ -202,11 +202,11 @@ def check_pairs(facts: Facts, paths: Paths) -> tuple[int, int]:
     size = None
     for seen, truth in zip(facts[INPUT], facts[GT], strict=True):
         path, other = paths[INPUT][seen.file_index], paths[GT][truth.file_index]
-        count, rest = divmod(seen.shape[0], SLICES)
+        count, rest = divmod(seen.shape[0], FRAMES)
         if rest or not count:
             raise InputError(
-                f"{path}: {shown(seen.shape)} voxels (z, y, x); expected a multiple of {SLICES} "
-                f"slices, {SLICES} for each pair: see vemctl prepare vsisr"
+                f"{path}: {shown(seen.shape)} voxels (z, y, x); expected a multiple of {FRAMES} "
+                f"slices, {FRAMES} for each pair: see vemctl prepare vsisr"
             )
         if truth.shape != (wanted := enlarged(seen, PLANES * count)):
             raise InputError(
@@ -237,9 +237,9 @@ def check_cell(seen: VolumeFacts, truth: VolumeFacts, paths: Paths) -> None:
         One line.
     """
     path = paths[INPUT][seen.file_index]
-    if seen.shape[0] < SLICES or min(seen.shape[1:]) < SMALLEST_EDGE:
+    if seen.shape[0] < FRAMES or min(seen.shape[1:]) < SMALLEST_EDGE:
         raise InputError(
-            f"{path}: {shown(seen.shape)} voxels (z, y, x); expected a cell of at least {SLICES} "
+            f"{path}: {shown(seen.shape)} voxels (z, y, x); expected a cell of at least {FRAMES} "
             f"slices of {SMALLEST_EDGE} x {SMALLEST_EDGE}"
         )
     if truth.shape != (wanted := enlarged(seen, seen.shape[0])):

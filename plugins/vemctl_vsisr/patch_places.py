@@ -11,14 +11,12 @@ from dataclasses import dataclass
 
 from vemctl.plugin import Triple
 from vemctl_vsisr.counts import round_half_up
-from vemctl_vsisr.data import PLANES, SLICES
+from vemctl_vsisr.proportions import ENLARGED, FRAMES, PLANES, enlarged_size
 
-RATIO = 1.5
-"""Pixels of the truth per pixel of the input, in y and x."""
 DEPTH = 8
 """Slices around a voxel; of these the first 7 are written of the input, and the 3 in their middle
 of the truth."""
-OFFSET = (SLICES - PLANES) // 2
+OFFSET = (FRAMES - PLANES) // 2
 TEST_EDGE = 256
 """Pixels of the input that the published meta-training looks at."""
 
@@ -60,7 +58,11 @@ class PatchPlaces:
     def margins(self) -> Triple:
         """What of the truth lies too near to its border to be the middle of a window, (z, y, x)."""
         z, y, x = self.size
-        return round_half_up(z / 2), round_half_up(y * RATIO / 2), round_half_up(x * RATIO / 2)
+        return (
+            round_half_up(z / 2),
+            round_half_up(y * ENLARGED / 2),
+            round_half_up(x * ENLARGED / 2),
+        )
 
     def last_middle(self, length: int, axis: int) -> int:
         """Return below which voxel of the truth a middle must lie for an input of some length.
@@ -75,7 +77,7 @@ class PatchPlaces:
             y or x.
         """
         last = length - self.halves[axis]  # counted from 1
-        return math.ceil((last + 0.5) * RATIO) - 1
+        return math.ceil((last + 0.5) * ENLARGED) - 1
 
     def truth(self, place: Triple) -> Window:
         """Return the window of the truth around a voxel of it, (z, y, x) counted from 0."""
@@ -89,8 +91,8 @@ class PatchPlaces:
         return Window(
             (
                 z - half_z + 1,
-                round_half_up((y + 1) / RATIO) - half_y,
-                round_half_up((x + 1) / RATIO) - half_x,
+                round_half_up((y + 1) / ENLARGED) - half_y,
+                round_half_up((x + 1) / ENLARGED) - half_x,
             ),
             (2 * half_z, 2 * half_y, 2 * half_x),
         )
@@ -111,7 +113,7 @@ def pair_of(places: PatchPlaces, place: Triple) -> tuple[Window, Window]:
     given, truth = places.input(place), places.truth(place)
     z, y, x = truth.corner
     return (
-        Window(given.corner, (SLICES, *given.size[1:])),
+        Window(given.corner, (FRAMES, *given.size[1:])),
         Window((z + OFFSET, y, x), (PLANES, *truth.size[1:])),
     )
 
@@ -153,9 +155,9 @@ def middle_patch(given: Triple, truth: Triple) -> tuple[Window, Window]:
     depth, *plane = given
     edge = min(TEST_EDGE, *((length - 4) // 4 * 4 for length in plane))
     seen, true = _centred((truth[1], truth[2]), [edge, edge])
-    z = (depth - SLICES) // 2
+    z = (depth - FRAMES) // 2
     return (
-        Window((z, *seen.corner[1:]), (SLICES, *seen.size[1:])),
+        Window((z, *seen.corner[1:]), (FRAMES, *seen.size[1:])),
         Window((z + OFFSET, *true.corner[1:]), (PLANES, *true.size[1:])),
     )
 
@@ -167,13 +169,13 @@ def _centred(truth: tuple[int, int], sizes: Sequence[int]) -> tuple[Window, Wind
         middle = round_half_up(truth_length / 2)
         corners.append(
             (
-                round_half_up(middle / RATIO) - round_half_up(size / 2),
-                middle - round_half_up(RATIO * size / 2),
+                round_half_up(middle / ENLARGED) - round_half_up(size / 2),
+                middle - round_half_up(ENLARGED * size / 2),
             )
         )
     (y, truth_y), (x, truth_x) = corners
     height, width = sizes
     return (
         Window((0, y, x), (0, height, width)),
-        Window((0, truth_y, truth_x), (0, height * 3 // 2, width * 3 // 2)),
+        Window((0, truth_y, truth_x), (0, *enlarged_size(height, width))),
     )

@@ -16,13 +16,14 @@ import numpy as np
 
 from vemctl.errors import InputError, OptionError
 from vemctl.plugin import PreparationRequest, Triple, VolumeFacts, Workplace
-from vemctl_vsisr.counts import TOP, Extremes, crop_rows, to_counts
+from vemctl_vsisr.counts import Extremes, crop_rows, to_counts
 from vemctl_vsisr.deskewed_volume import Counts, DeskewedVolume, Section
 from vemctl_vsisr.midplane import MidplaneRemoval
 from vemctl_vsisr.prepare_memory import waiting_bytes
 from vemctl_vsisr.prepare_options import RAW_NAMES, PrepareOptions, preset_of
 from vemctl_vsisr.prepare_progress import Progress
 from vemctl_vsisr.prepare_spacing import warn_of_oblong
+from vemctl_vsisr.proportions import COUNTS
 
 RAW = "raw"
 LEVEL = re.compile(RAW_NAMES)
@@ -263,7 +264,7 @@ def _warn_of_no_series(request: PreparationRequest) -> None:
 
 def _rounded(plane: Section) -> Counts:
     """Round halves up, and clip to 16 bit."""
-    counts: Counts = np.floor(plane + 0.5).clip(0, TOP).astype(np.uint16)
+    counts: Counts = np.floor(plane + 0.5).clip(0, COUNTS).astype(np.uint16)
     return counts
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from vemctl.plugin import VolumeFacts, Warn
-from vemctl_vsisr.patch_places import RATIO
 from vemctl_vsisr.prepare_options import PrepareOptions
+from vemctl_vsisr.proportions import ENLARGED
 
 VoxelSize = tuple[float, float, float]
 SHORTEST, LONGEST = 10.0, 1e4
@@ -37,7 +37,7 @@ def spacing_of(
     if dz is None and size is not None:
         dz = size[0]
     if dy is not None:  # pixels of a camera are square
-        dy /= RATIO if is_truth else 1
+        dy /= ENLARGED if is_truth else 1
         return dy, dz, dy
     if size is None:
         return None, dz, None

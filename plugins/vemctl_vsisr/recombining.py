@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from vemctl_vsisr.canvases import Shape, rotation_map
-from vemctl_vsisr.optics import ENLARGED, Optics
+from vemctl_vsisr.optics import Optics
+from vemctl_vsisr.proportions import COUNTS, ENLARGED
 from vemctl_vsisr.resizing import cubic_resize
 from vemctl_vsisr.rotating import Rotation, SplineSampling
 
-COUNTS = 65535
 EPSILON = 1e-7
 """In the published normalisation to [0, 1]."""
 DIGITS = 9

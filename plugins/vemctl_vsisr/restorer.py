@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from vemctl.plugin import Footprint, Output, Place, Triple
-from vemctl_vsisr.directions import COUNTS, Direction, Span
+from vemctl_vsisr.directions import Direction, Span
 from vemctl_vsisr.intensities import Floats, Limits
+from vemctl_vsisr.proportions import COUNTS
 from vemctl_vsisr.recombining import JointReconstruction, top
 
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from vemctl.errors import InputError
 from vemctl.plugin import Patches, Sample, Triple, VolumeFacts
-from vemctl_vsisr.data import GT, INPUT, PLANES, SLICES
+from vemctl_vsisr.data import GT, INPUT
 from vemctl_vsisr.pairs import Floats, Pairs, enlarged, in_unit, pairs_in, tasks_in
+from vemctl_vsisr.proportions import FRAMES, PLANES
 
 STEP = 0x57E9
 """In the seeds of what is drawn for a whole step."""
@@ -110,8 +111,8 @@ class PairSampler:
         if self.cells:
             cell, window, windows = window_of(patches.facts(INPUT), number)
             facts = patches.facts(INPUT)[cell]
-            seen = patches.read(INPUT, cell, (window, 0, 0), (SLICES, *facts.shape[1:]))
-            first = window + (SLICES - PLANES) // 2
+            seen = patches.read(INPUT, cell, (window, 0, 0), (FRAMES, *facts.shape[1:]))
+            first = window + (FRAMES - PLANES) // 2
             truth = patches.read(GT, cell, (first, 0, 0), enlarged(facts, PLANES))
             path = self.validation_paths[facts.file_index]
             seen, truth = in_unit(seen, str(path)), in_unit(truth, f"the truth of {path}")
@@ -133,7 +134,7 @@ class PairSampler:
 
 def num_windows(facts: Sequence[VolumeFacts]) -> int:
     """Return how many windows of seven slices there are in some cells."""
-    return sum(each.shape[0] - SLICES + 1 for each in facts)
+    return sum(each.shape[0] - FRAMES + 1 for each in facts)
 
 
 def window_of(facts: Sequence[VolumeFacts], number: int) -> tuple[int, int, int]:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vemctl.errors import InputError, OptionError
-from vemctl_vsisr.optics import ENLARGED, Floats, Optics
+from vemctl_vsisr.optics import Floats, Optics
+from vemctl_vsisr.proportions import ENLARGED
 
 SIZE = 512
 """Pixels along each axis of a transfer function that is built."""

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from parity import load_fixture
-from vemctl_vsisr.directions import COUNTS, Direction, Span, mean_of_planes
+from vemctl_vsisr.directions import Direction, Span, mean_of_planes
+from vemctl_vsisr.proportions import COUNTS
 from vemctl_vsisr.rotating import Rotation
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from parity import load_fixture, load_shapes
 from vemctl_vsisr import memory, network
-from vemctl_vsisr.memory import enlarged_size, strip_rows
+from vemctl_vsisr.memory import strip_rows
 from vemctl_vsisr.network import Generator
+from vemctl_vsisr.proportions import enlarged_size
 
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 WIDE = 4 * memory.TAIL_CHANNELS
