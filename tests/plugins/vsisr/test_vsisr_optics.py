@@ -223,3 +223,29 @@ def test_the_physical_grid_follows_the_pixel(small_optics: Optics):
         edge = 1 / (2 * pixel / 1.5)  # per nm, highest frequency of the result
         cutoff = np.count_nonzero(placed.otf0[size // 2] > 0) // 2 / (size / 2) * edge
         assert cutoff == pytest.approx(11 / (32 * 92.6), rel=0.03)
+
+
+def test_side_bands_along_the_wrong_axis_are_refused(tmp_path, small_optics: Optics):
+    """By them a volume would be joined wrongly, and look sharp."""
+    lying = Optics(small_optics.otf0, small_optics.otf1.T, small_optics.apodisation)
+    save_folder(tmp_path, lying)
+    with pytest.raises(WeightsError, match=r"OTF1\.tif: its side bands lie along x"):
+        load_optics(tmp_path)
+
+
+def test_what_is_no_image_is_refused(tmp_path, small_optics: Optics, monkeypatch):
+    """An archive by another name, and an image that is far too large."""
+    save_folder(tmp_path, small_optics)
+    (tmp_path / "OTF0.tif").unlink()
+    with (tmp_path / "OTF0.npy").open("wb") as file:
+        np.savez(file, otf0=small_optics.otf0)
+    with pytest.raises(WeightsError, match=r"OTF0\.npy: an archive of arrays"):
+        load_optics(tmp_path)
+    (tmp_path / "OTF0.npy").unlink()
+    save_folder(tmp_path, small_optics)
+    monkeypatch.setattr("vemctl_vsisr.optics.LARGEST", 16)
+    with pytest.raises(WeightsError, match="has 32 x 32 pixels; expected at most 16"):
+        load_optics(tmp_path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(WeightsError, match="too large"):
+        load_optics(tmp_path)
