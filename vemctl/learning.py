@@ -76,6 +76,8 @@ class TrainingRequest:
         Reads some of a volume that an option names.
     volumes : sequence of Path
         What the user named without a flag, as `Method.training_data` got it.
+    files : mapping of str to Path
+        What `Method.training_files` asked for, verified; a folder where it is several files.
     """
 
     data: Mapping[str, Sequence[VolumeFacts]]
@@ -91,6 +93,7 @@ class TrainingRequest:
     look: Look = see_nothing
     peek: Peek = peek_at_nothing
     volumes: Sequence[Path] = ()
+    files: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,16 @@ class Method(Trainable, ABC):
     finetune_options: type[Any] | None = None
     prepare_options: type[Any] | None = None
 
+    def needs_weights(self, options: Any) -> bool:  # noqa: ARG002
+        """Tell whether a prediction needs weights, of a method that takes them.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `predict_options`.
+        """
+        return self.takes_weights
+
     def statistics(
         self,
         options: Any,  # noqa: ARG002
@@ -151,7 +161,7 @@ class Method(Trainable, ABC):
         Parameters
         ----------
         weights : Path, optional
-            A verified file; None exactly where the method takes none.
+            A verified file, or a folder for several; None only where none are needed.
         options : object
             An instance of `predict_options`.
         request : Request

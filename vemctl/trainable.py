@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,26 @@ class Trainable:
             They do not make up what the options ask for.
         """
         raise OptionError(f"{self.name} cannot be trained")
+
+    def training_files(self, options: Any) -> Mapping[str, str]:  # noqa: ARG002
+        """Return what a training reads beside its volumes, such as files of a microscope.
+
+        Parameters
+        ----------
+        options : object
+            An instance of `train_options` or `finetune_options`.
+
+        Returns
+        -------
+        mapping of str to str
+            As of `Method.files`. They come to the trainer as `TrainingRequest.files`.
+
+        Raises
+        ------
+        OptionError
+            The options do not say which.
+        """
+        return {}
 
     def training_statistics(
         self,

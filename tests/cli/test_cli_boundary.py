@@ -9,7 +9,7 @@ import pytest
 from vemctl import __version__
 from vemctl.errors import InputError, Interrupted
 
-PREDICT = ("predict", "probe", "a.tif", "b.tif", "out.zarr", "--rounds", "3")
+PREDICT = ("predict", "probe", "a.tif", "--view-b", "b.tif", "out.zarr", "--rounds", "3")
 
 
 def test_an_error_of_the_users_is_one_line(cli, workflow):

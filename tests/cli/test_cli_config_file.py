@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-PREDICT = ("predict", "probe", "a.tif", "b.tif", "out.zarr")
+PREDICT = ("predict", "probe", "a.tif", "--view-b", "b.tif", "out.zarr")
 
 
 @pytest.fixture

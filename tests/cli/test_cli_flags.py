@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-PREDICT = ("predict", "probe", "a.tif", "b.tif", "out.zarr", "--rounds", "3")
+PREDICT = ("predict", "probe", "a.tif", "--view-b", "b.tif", "out.zarr", "--rounds", "3")
 
 
 def test_flags_reach_the_request(cli, workflow):
@@ -70,16 +70,23 @@ def test_a_misspelt_flag_is_answered_with_a_suggestion(cli):
 
 def test_a_missing_required_option_is_named(cli):
     """A method's option without a default must come from somewhere."""
-    ran = cli("predict", "probe", "a", "b", "c")
+    ran = cli("predict", "probe", "a", "--view-b", "b", "c")
     assert (ran.code, ran.err) == (
         2,
         "error: --rounds is missing, expected a whole number from 1 to 9\n",
     )
 
 
+def test_a_missing_second_input_is_named(cli):
+    """Inputs after the first are flags, which must be there."""
+    ran = cli("predict", "probe", "a", "c", "--rounds", "3")
+    assert ran.code == 2
+    assert ran.err == "error: Missing option '--view-b'. See 'vemctl predict probe --help'\n"
+
+
 def test_a_missing_argument_is_named(cli):
     """A forgotten output is told by its name, with the way to the help."""
-    ran = cli("predict", "probe", "a", "b")
+    ran = cli("predict", "probe", "a", "--view-b", "b")
     assert ran.code == 2
     assert ran.err == "error: Missing argument 'OUTPUT'. See 'vemctl predict probe --help'\n"
 

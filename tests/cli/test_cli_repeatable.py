@@ -15,7 +15,7 @@ from vemctl.workflows.config import request_from_json, request_to_json
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.settings import options_from_mapping, settings_of
 
-PREDICT = ("predict", "probe", "a.tif", "b.tif", "out.zarr", "--rounds", "3")
+PREDICT = ("predict", "probe", "a.tif", "--view-b", "b.tif", "out.zarr", "--rounds", "3")
 
 
 @dataclasses.dataclass(frozen=True)

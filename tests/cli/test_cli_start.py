@@ -73,7 +73,7 @@ def test_the_help_of_a_method_has_its_panels_in_order(cli):
     ]
     places = [out.index(f"─ {panel} ─") for panel in panels]
     assert places == sorted(places)
-    assert "vemctl predict probe view_a.tif view_b.tif restored.zarr" in out
+    assert "vemctl predict probe view_a.tif restored.zarr --view-b view_b.tif" in out
     assert max(map(len, out.splitlines())) <= 100
 
 
@@ -82,7 +82,7 @@ def test_the_help_of_a_method_tells_ranges_choices_and_defaults(cli):
     out = " ".join(cli("predict", "probe", "--help").out.split())
     for words in ("INT [1<=x<=9]", "fast|fine", "[default: 1,8,8]", "[required]", "--no-sharpen"):
         assert words in out
-    assert "Usage: vemctl predict probe [OPTIONS] VIEW_A VIEW_B OUTPUT" in out
+    assert "Usage: vemctl predict probe [OPTIONS] VIEW_A OUTPUT" in out
 
 
 @pytest.mark.parametrize(

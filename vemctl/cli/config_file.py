@@ -21,7 +21,7 @@ def read_config(path: Path, settings: tuple[Setting, ...], method: Method) -> di
     settings : tuple of Setting
         What the file may set.
     method : Method
-        Its inputs are positional and cannot be set.
+        Its inputs belong to a run and cannot be set.
 
     Raises
     ------

@@ -18,6 +18,7 @@ from vemctl.workflows.options import OPTION_GROUPS, PredictRequest
 from vemctl.workflows.settings import Setting, settings_of
 
 METHOD = "Method"
+INPUT = "Input"
 COMMON = tuple(setting for group in OPTION_GROUPS.values() for setting in settings_of(group))
 WEIGHTS = Setting(
     name="weights",
@@ -52,7 +53,8 @@ def settings_for(method: Method) -> tuple[Setting, ...]:
     MethodError
         Two settings share a flag; only a plugin can cause it.
     """
-    own = checked(COMMON, method.predict_options, CLI_ONLY, method)
+    inputs = {name: Annotated[Path, typer.Option(_flag(name))] for name in method.inputs[1:]}
+    own = checked(COMMON, method.predict_options, CLI_ONLY | inputs, method)
     weights = (WEIGHTS,) if method.takes_weights else ()
     return (*COMMON, *weights, *own)
 
@@ -105,9 +107,11 @@ def parameters_for(method: Method) -> list[inspect.Parameter]:
     method : Method
     """
     settings = settings_for(method)
+    first, *others = method.inputs
     return [
-        *(_argument(f"argument_{i}", name) for i, name in enumerate(method.inputs)),
+        _argument("argument_input", first),
         _argument("argument_output", "output"),
+        *(_further_input(name) for name in others),
         *(flag_for(setting, method) for setting in COMMON),
         *switch_parameters(CLI_ONLY),
         *(flag_for(setting, method) for setting in sorted(settings[len(COMMON) :], key=foreign)),
@@ -138,12 +142,30 @@ def _argument(name: str, word: str) -> inspect.Parameter:
     what = (
         "The new volume; its ending tells the format: .zarr, .tif, .mrc or .npy."
         if word == "output"
-        else f"The {word.replace('_', ' ')} volume: OME-Zarr, TIFF, MRC, CZI or NumPy."
+        else f"The {_in_words(word)} volume: OME-Zarr, TIFF, MRC, CZI or NumPy."
         if word != "input"
         else "The volume to restore: OME-Zarr, TIFF, MRC, CZI or NumPy."
     )
     info = typer.Argument(metavar=word.upper(), help=what)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[Path, info])
+
+
+def _further_input(name: str) -> inspect.Parameter:
+    info = typer.Option(
+        _flag(name),
+        help=plain(f"The {_in_words(name)} volume, of the same shape. [required]"),
+        rich_help_panel=INPUT,
+        metavar="VOLUME",
+    )
+    return keyword(name, ..., Annotated[Path, info])
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def flag_for(setting: Setting, method: Method) -> inspect.Parameter:

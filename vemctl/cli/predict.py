@@ -29,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
-    subcommand_metavar="METHOD INPUT... OUTPUT",
+    subcommand_metavar="METHOD INPUT OUTPUT",
     epilog="`vemctl methods` tells what each is for, `vemctl predict METHOD --help` its flags.",
 )
 
@@ -57,7 +57,8 @@ def command_for(method: Method) -> Any:
         switches = {name: values.pop(name) for name in CLI_ONLY}
         config = switches.pop("config")
         output = values.pop("argument_output")
-        inputs = tuple(values.pop(f"argument_{i}") for i in range(len(method.inputs)))
+        names = ("argument_input", *method.inputs[1:])
+        inputs = tuple(values.pop(name) for name in names)
         merged = read_config(config, settings, method) if config else {}
         merged |= given(typer_context, settings, values)
         use_offline(switches.pop("offline"))
@@ -92,14 +93,15 @@ def description(method: Method) -> str:
 
 
 def _examples(method: Method) -> str:
-    inputs = " ".join(f"{name}.tif" for name in method.inputs)
+    first, *others = method.inputs
+    further = "".join(f" --{name.replace('_', '-')} {name}.tif" for name in others)
     needed = method.takes_weights and not any(w.default for w in method.weights)
-    weights = " -w weights.pth" if needed else ""
+    weights = further + (" -w weights.pth" if needed else "")
     lines = [
         f"restored.zarr{weights}",
         f"restored.zarr{weights} --dry-run",
         f"part.tif{weights} --roi 0:64,0:512,0:512",
-        "restored.zarr --config settings.toml --device cuda",
+        f"restored.zarr{further} --config settings.toml --device cuda",
     ]
-    start = f"  vemctl predict {method.name} {inputs}"
+    start = f"  vemctl predict {method.name} {first}.tif"
     return "\n".join(["\nExamples:\n", *(f"{start} {line}" for line in lines)])

@@ -40,7 +40,12 @@ class Resolved:
 
 
 def resolve(
-    asked: str | None, method: Method, catalogue: Catalogue, access: Access
+    asked: str | None,
+    method: Method,
+    catalogue: Catalogue,
+    access: Access,
+    *,
+    needed: bool = True,
 ) -> Resolved | None:
     """Return the weights that `asked` stands for, fetched if need be.
 
@@ -54,11 +59,13 @@ def resolve(
     catalogue : mapping of str to Weights
         What is published for the method, by name.
     access : Access
+    needed : bool
+        Whether the method's default, or an error, stands for weights that were not asked for.
 
     Returns
     -------
     Resolved, optional
-        None where the method takes no weights.
+        None where the method takes no weights, or needs none and none were asked for.
 
     Raises
     ------
@@ -70,6 +77,8 @@ def resolve(
     if not method.takes_weights:
         if asked is not None:
             raise WeightsError(f"{asked}: {method.name} takes no weights; leave out --weights")
+        return None
+    if asked is None and not needed:
         return None
     if asked is None:
         asked = _default(method, catalogue)

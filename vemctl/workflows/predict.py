@@ -37,7 +37,7 @@ from vemctl.workflows.phases import Phases
 from vemctl.workflows.preparation import Prepared, identity, prepare
 from vemctl.workflows.provenance import made_by, provenance, recordable
 from vemctl.workflows.sources import Sources, open_sources
-from vemctl.workflows.weights import files_for, resolve_for
+from vemctl.workflows.weights import read_by
 
 TIMED_TILES = 2
 LEDGER = "ledger.jsonl"
@@ -173,9 +173,7 @@ def _is_done(
     """
     if not request.output.exists():
         return False
-    found = resolve_for(method, request.weights, listen, stop)
-    asked = method.files(request.method_options, as_original=request.run.as_original)
-    files = files_for(method, asked, listen, stop)
+    found, files = read_by(request, method, listen, stop)
     wanted = made_by(request, found, files, [fingerprint(volume) for volume in sources.volumes])
     there = read_provenance(request.output) or {}
     other = differences({key: there.get(key) for key in wanted}, wanted)

@@ -21,7 +21,7 @@ from vemctl.weights import Resolved
 from vemctl.workflows.layout import make_layout
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.sources import Sources, seen_through
-from vemctl.workflows.weights import digests_of, files_for, resolve_for
+from vemctl.workflows.weights import digests_of, read_by
 
 MOST_MEMORY = 4 * 2**30
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
@@ -85,13 +85,7 @@ def prepare(
     Interrupted
         `stop` was set while an input was being measured.
     """
-    weights = resolve_for(method, request.weights, listen, stop)
-    files = files_for(
-        method,
-        method.files(request.method_options, as_original=request.run.as_original),
-        listen,
-        stop,
-    )
+    weights, files = read_by(request, method, listen, stop)
     device = devices.resolve(request.compute.device)
     if known and isinstance(known.get("threads"), int):
         devices.use_threads(known["threads"])

@@ -12,10 +12,11 @@ from vemctl.errors import InputError, WeightsError
 from vemctl.events import Listener, ignore
 from vemctl.volumes.fingerprint import fingerprint
 from vemctl.volumes.provenance import read_provenance
+from vemctl.weights import Resolved
 from vemctl.workflows.config import request_from_json
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.sources import open_sources
-from vemctl.workflows.weights import files_for, resolve_for
+from vemctl.workflows.weights import read_by
 
 
 def recorded_request(
@@ -57,21 +58,21 @@ def recorded_request(
     if recorded.weights is None and isinstance(used, Mapping):
         # The default of that time, whichever it is by now.
         recorded = replace(recorded, weights=used.get("name"))
-    found = resolve_for(registry.get(recorded.method), recorded.weights, listen)
+    method = registry.get(recorded.method)
+    found, files = read_by(recorded, method, listen)
     if found and isinstance(used, Mapping) and found.sha256 != used.get("sha256"):
         raise WeightsError(
             f"{found.path}: SHA-256 {found.sha256}, but {made} was made with weights of SHA-256 "
             f"{used.get('sha256')}; put those back, or use vemctl predict"
         )
-    _check_files(recorded, provenance, made, listen)
+    _check_files(files, provenance, made)
     for path in recorded.inputs:
         if not path.exists():
             raise InputError(
                 f"{path}: {made} was made from it, but it is not there; put it back, or use vemctl "
                 f"predict with its new place"
             )
-    names = registry.get(recorded.method).inputs
-    with open_sources(recorded.inputs, names, recorded.input) as sources:
+    with open_sources(recorded.inputs, method.inputs, recorded.input) as sources:
         now = [fingerprint(volume) for volume in sources.volumes]
     if now != provenance.get("input"):
         raise InputError(
@@ -85,14 +86,10 @@ def recorded_request(
     )
 
 
-def _check_files(
-    recorded: PredictRequest, provenance: Mapping[str, Any], made: Path, listen: Listener
-) -> None:
+def _check_files(files: Mapping[str, Resolved], provenance: Mapping[str, Any], made: Path) -> None:
     """See to it that what the method read beside the weights is what it was."""
-    method = registry.get(recorded.method)
-    asked = method.files(recorded.method_options, as_original=recorded.run.as_original)
     known = provenance.get("files")
-    for key, file in files_for(method, asked, listen).items():
+    for key, file in files.items():
         before = known.get(key) if isinstance(known, Mapping) else None
         if not isinstance(before, Mapping) or before.get("sha256") != file.sha256:
             raise WeightsError(

@@ -116,6 +116,7 @@ def _run(
                     method,
                     ready.data,
                     ready.weights,
+                    ready.files,
                     ready.device,
                     "best" if ready.trainer.best and ready.validation else "last",
                 ),

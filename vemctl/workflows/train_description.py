@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +21,7 @@ def describe(
     method: Method,
     data: DataDescription,
     weights: Resolved | None,
+    files: Mapping[str, Resolved],
     device: str,
     default_weights: str,
 ) -> dict[str, Any]:
@@ -32,6 +34,8 @@ def describe(
     data : DataDescription
     weights : Resolved, optional
         From which it starts.
+    files : mapping of str to Resolved
+        What the method reads beside them.
     device : str
     default_weights : {"best", "last"}
         For which of its weights the run stands.
@@ -40,6 +44,10 @@ def describe(
     recorded = data.to_json()
     if weights is not None:
         recorded["weights"] = [{"path": weights.name, "sha256": weights.sha256}]
+    if files:
+        recorded["files"] = {
+            key: {"path": file.name, "sha256": file.sha256} for key, file in files.items()
+        }
     return {
         "method": method.name,
         "default_weights": default_weights,

@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ from vemctl.weights import Resolved
 from vemctl.workflows.peek import peek
 from vemctl.workflows.train_options import TrainRequest
 from vemctl.workflows.train_statistics import with_statistics
-from vemctl.workflows.weights import resolve_for
+from vemctl.workflows.weights import files_for, resolve_for
 
 if TYPE_CHECKING:
     import torch
@@ -54,6 +54,8 @@ class Session:
     device : str
     weights : Resolved, optional
         From which it starts.
+    files : mapping of str to Resolved
+        What the method reads beside volumes and weights.
     """
 
     trainer: Trainer
@@ -64,6 +66,7 @@ class Session:
     schedule: Schedule
     device: str
     weights: Resolved | None
+    files: Mapping[str, Resolved]
 
 
 def method_of(request: TrainRequest) -> Method:
@@ -96,6 +99,7 @@ def session(
     weights = None
     if request.command == "finetune":
         weights = resolve_for(method, request.weights, listen, stop)
+    files = files_for(method, method.training_files(request.method_options), listen, stop)
     description = patches.open_data(
         wanted,
         axes=request.data.axes,
@@ -124,6 +128,7 @@ def session(
             look=lambda sampler, count: _look(request, description, sampler, count),
             peek=peek,
             volumes=request.volumes,
+            files={name: found.path for name, found in files.items()},
         ),
     )
     loader.check_batch(trainer.batch, world.size, request.schedule.accumulate)
@@ -147,7 +152,9 @@ def session(
                 stack.callback(each.close)
         schedule = make_schedule(request, trainer)
         drawn = stack.enter_context(_decoded(request, training, own, listen, stop))
-        yield Session(trainer, gradients, description, drawn, validation, schedule, own, weights)
+        yield Session(
+            trainer, gradients, description, drawn, validation, schedule, own, weights, files
+        )
 
 
 def _look(

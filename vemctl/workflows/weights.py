@@ -16,6 +16,7 @@ from vemctl.weights.locations import is_address
 from vemctl.weights.record import Record
 from vemctl.weights.resolving import stored
 from vemctl.weights.store import Store
+from vemctl.workflows.options import PredictRequest
 
 
 def resolve_for(
@@ -23,10 +24,26 @@ def resolve_for(
     asked: str | None,
     listen: Listener = ignore,
     stop: threading.Event | None = None,
+    *,
+    needed: bool = True,
 ) -> Resolved | None:
     """Return the weights that a request names, or the method's default; see `vemctl.weights`."""
     access = Access.from_environment(listen, stop)
-    return resolve(asked, method, registry.published(method), access)
+    return resolve(asked, method, registry.published(method), access, needed=needed)
+
+
+def read_by(
+    request: PredictRequest,
+    method: Method,
+    listen: Listener = ignore,
+    stop: threading.Event | None = None,
+) -> tuple[Resolved | None, dict[str, Resolved]]:
+    """Return the weights of a prediction, and what the method reads beside them."""
+    options = request.method_options
+    needed = method.needs_weights(options)
+    weights = resolve_for(method, request.weights, listen, stop, needed=needed)
+    asked = method.files(options, as_original=request.run.as_original)
+    return weights, files_for(method, asked, listen, stop)
 
 
 def files_for(
@@ -35,7 +52,7 @@ def files_for(
     listen: Listener = ignore,
     stop: threading.Event | None = None,
 ) -> dict[str, Resolved]:
-    """Return the files that a method reads beside its weights; see `Method.files`."""
+    """Return the files that a method reads beside its weights, by its names for them."""
     if not asked:
         return {}
     published, access = registry.published(method), Access.from_environment(listen, stop)
