@@ -48,6 +48,9 @@ class Method(Trainable, ABC):
         What is published, by the authors or by the plugin's.
     takes_weights : bool
         Whether the method has a network whose weights are given by ``-w``.
+    takes_folders : bool
+        Whether these may be a folder of the published program's, of which `original_files` says
+        what belongs together.
     has_original : bool
         Whether there is a published program whose output ``--as-original`` reproduces.
     predict_options : type
@@ -64,6 +67,7 @@ class Method(Trainable, ABC):
     inputs: Sequence[str] = ("input",)
     weights: Sequence[Weights] = ()
     takes_weights: bool = True
+    takes_folders: bool = False
     has_original: bool = True
     predict_options: type[Any] = NoOptions
     train_options: type[Any] | None = None

@@ -27,7 +27,13 @@ from vemctl.learning import (
 )
 from vemctl.method import FileSet, Method
 from vemctl.option_field import NoOptions, option
-from vemctl.preparing import Preparation, PreparationRequest, Workplace
+from vemctl.preparing import (
+    Preparation,
+    PreparationRequest,
+    Progress,
+    Workplace,
+    prepared_names,
+)
 from vemctl.published import PublishedFile, Weights, packaged
 from vemctl.restoring import (
     Output,
@@ -68,6 +74,7 @@ __all__ = [
     "Place",
     "Preparation",
     "PreparationRequest",
+    "Progress",
     "PublishedFile",
     "Request",
     "Restorer",
@@ -93,6 +100,7 @@ __all__ = [
     "option",
     "packaged",
     "percentile",
+    "prepared_names",
     "volumes_at",
     "volumes_by_suffix",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vemctl.plugin import PreparationRequest, Triple, Workplace
+from vemctl.plugin import PreparationRequest, Progress, Triple, Workplace
 from vemctl_vsisr.cell_volumes import (
     CellVolumes,
     cut,
@@ -25,7 +25,6 @@ from vemctl_vsisr.deskewed_volume import CountedVolume
 from vemctl_vsisr.patch_places import Window
 from vemctl_vsisr.prepare_memory import waiting_bytes
 from vemctl_vsisr.prepare_options import PrepareOptions
-from vemctl_vsisr.prepare_progress import Progress
 from vemctl_vsisr.prepare_spacing import VoxelSize, warn_of_oblong
 from vemctl_vsisr.prepare_tasks import (
     VALID,

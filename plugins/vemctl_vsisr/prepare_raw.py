@@ -7,21 +7,25 @@ written.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vemctl.errors import InputError, OptionError
-from vemctl.plugin import PreparationRequest, Triple, VolumeFacts, Workplace
+from vemctl.errors import InputError
+from vemctl.plugin import (
+    PreparationRequest,
+    Progress,
+    Triple,
+    Workplace,
+    prepared_names,
+)
 from vemctl_vsisr.counts import Extremes, crop_rows, to_counts
 from vemctl_vsisr.deskewed_volume import Counts, DeskewedVolume, Section
 from vemctl_vsisr.midplane import MidplaneRemoval
 from vemctl_vsisr.prepare_memory import waiting_bytes
 from vemctl_vsisr.prepare_options import RAW_NAMES, PrepareOptions, preset_of
-from vemctl_vsisr.prepare_progress import Progress
 from vemctl_vsisr.prepare_spacing import warn_of_oblong
 from vemctl_vsisr.proportions import COUNTS
 
@@ -51,7 +55,7 @@ class RawPreparation:
     def __init__(self, options: PrepareOptions, request: PreparationRequest) -> None:
         self._options = options
         facts = request.patches.facts(RAW)
-        self._names = output_names(request.names[RAW], facts)
+        self._names = prepared_names(request.names[RAW], facts)
         self._volumes = [
             DeskewedVolume(options, request, RAW, index) for index in range(len(facts))
         ]
@@ -199,48 +203,6 @@ class RawPreparation:
             return 0
         _, rows, length = volume.source_shape
         return MIDPLANE_BYTES * rows * length
-
-
-def output_names(files: Sequence[str], facts: Sequence[VolumeFacts]) -> list[str]:
-    """Return what the volumes of raw files are called: as the file, with its time point.
-
-    Of several channels each has a folder, so that every folder is a time series.
-
-    Parameters
-    ----------
-    files : sequence of str
-        Paths.
-    facts : sequence of VolumeFacts
-        Of the volumes in them.
-
-    Raises
-    ------
-    OptionError
-        Two are called alike.
-    """
-    stems = [_stem(Path(file)) for file in files]
-    for stem, count in Counter(stems).items():
-        if count > 1:
-            first, second, *_ = (f for f, s in zip(files, stems, strict=True) if s == stem)
-            raise OptionError(
-                f"{first}, {second}: both would become {stem}.zarr; rename one, or prepare them "
-                "into folders of their own"
-            )
-    several = len({each.channel for each in facts}) > 1
-    names = []
-    for each in facts:
-        mine = [other for other in facts if other.file_index == each.file_index]
-        name = stems[each.file_index]
-        if len({other.timepoint for other in mine}) > 1:
-            digits = len(str(max(other.timepoint for other in mine)))
-            name += f"_t{each.timepoint:0{digits}d}"
-        names.append(f"c{each.channel}/{name}" if several else name)
-    return names
-
-
-def _stem(path: Path) -> str:
-    stem = path.stem
-    return stem[: -len(".ome")] if stem.lower().endswith(".ome") else stem
 
 
 def _warn_of_no_series(request: PreparationRequest) -> None:

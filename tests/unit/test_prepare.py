@@ -161,6 +161,8 @@ def test_a_method_is_told_what_there_is(cut: Cut, raw: Path) -> None:
     assert np.array_equal(told.peek(beside), RAW[1])
     told.warn("half of it is dark")
     assert Noted("half of it is dark", "warning") in events
+    told.tell("the mirror is in the middle")
+    assert Noted("the mirror is in the middle", "info") in events
     chosen = replace(asked(raw, "other", count=1), input=PrepareInputOptions("czyx", channel="1"))
     prepare(chosen)
     assert [each.channel for each in cut.requests[1][1].patches.facts("raw")] == [1]

@@ -32,7 +32,7 @@ BACKGROUND = 100.0  # counts of the camera without light
 READ_NOISE = 2.0  # standard deviation in counts
 TRUTH_COUNTS = 4000.0  # of the peak of a bright filament that runs along x
 TRUTH_NOISE = 8.0  # standard deviation in counts
-PHOTON_STEPS = 16.0  # steps to a photon, to which means are rounded: see `_exposed`
+PHOTON_STEPS = 16.0  # steps to a photon, to which means are rounded: see `exposed`
 
 Counts = NDArray[np.uint16]
 
@@ -137,7 +137,9 @@ def lattice_pair(
     lit = np.ones((1, len(specimen.places)))
     scene = image(specimen, _grid(shape), INPUT_FWHM_NM, lit)[:, 0]
     fine = image(specimen, _grid(_finer(shape), FINER), TRUTH_FWHM_NM, lit)[:, 0]
-    return LatticePair(_exposed(_rng(seed, 4), signal * scene), _reconstructed(_rng(seed, 5), fine))
+    return LatticePair(
+        exposed(rng_of(seed, 4), signal * scene), _reconstructed(rng_of(seed, 5), fine)
+    )
 
 
 def lattice_raw(
@@ -179,17 +181,17 @@ def lattice_raw(
     x = specimen.places[:, 2] * (2.0 * math.pi / PATTERN_NM)
     turns = 2.0 * math.pi * np.arange(PHASES) / PHASES
     stripes = 1.0 + PATTERN_DEPTH * np.cos(x - turns[:, None])  # (phases, points); their mean is 1
-    scene = image(specimen, _displaced(_grid(shape)), INPUT_FWHM_NM, stripes)
+    scene = image(specimen, displaced(_grid(shape)), INPUT_FWHM_NM, stripes)
     fine = image(
         specimen,
-        _displaced(_grid(_finer(shape), FINER)),
+        displaced(_grid(_finer(shape), FINER)),
         TRUTH_FWHM_NM,
         np.ones((1, len(specimen.places))),
     )
-    phases = _exposed(_rng(seed, 6), signal * scene.reshape(-1, *scene.shape[2:]))
+    phases = exposed(rng_of(seed, 6), signal * scene.reshape(-1, *scene.shape[2:]))
     return LatticeRaw(
         np.asfortranarray(phases.transpose(1, 2, 0)),
-        np.asfortranarray(_reconstructed(_rng(seed, 7), fine[:, 0]).transpose(1, 2, 0)),
+        np.asfortranarray(_reconstructed(rng_of(seed, 7), fine[:, 0]).transpose(1, 2, 0)),
     )
 
 
@@ -201,11 +203,11 @@ def _specimen(seed: int, shape: Triple, signal: float, structure: str) -> Specim
     for known in get_args(Structure):
         if structure == known:
             extent = np.array(shape) * (PLANE_NM, PIXEL_NM, PIXEL_NM)
-            return fluorescent(_rng(seed, 3), extent, known, INPUT_FWHM_NM[2])
+            return fluorescent(rng_of(seed, 3), extent, known, INPUT_FWHM_NM[2])
     raise ValueError(f"expected structure to be filaments or puncta, got {structure!r}")
 
 
-def _rng(seed: int, stream: int) -> Rng:
+def rng_of(seed: int, stream: int) -> Rng:
     """Return random numbers that no other sample of this seed has; streams 0 to 2 are theirs."""
     return np.random.Generator(np.random.PCG64([seed, stream]))
 
@@ -220,15 +222,16 @@ def _grid(shape: Triple, finer: float = 1.0) -> Grid:
     return Grid(shape, (PLANE_NM, PIXEL_NM / finer, PIXEL_NM / finer))
 
 
-def _displaced(grid: Grid) -> Grid:
+def displaced(grid: Grid, stage_step_nm: float = STAGE_STEP_NM) -> Grid:
     """Return the voxels that the microscope has, so that deskewing them gives those of a grid.
 
-    Deskewing makes ceil(n d) more rows, of n planes displaced by d rows from each to the next, and
-    gets row r of plane i, both counted from 0, from row
+    The stage moves by a step from plane to plane. Deskewing makes ceil(n d) more rows, of n planes
+    displaced by d rows from each to the next, and gets row r of plane i, both counted from 0, from
+    row
     ``r + (i - (n - 1) / 2) d - ceil(n d) / 2``.
     """
     planes, rows, columns = grid.shape
-    each = STAGE_STEP_NM * math.cos(math.radians(ANGLE_DEGREES)) / grid.voxel_size_nm[1]
+    each = stage_step_nm * math.cos(math.radians(ANGLE_DEGREES)) / grid.voxel_size_nm[1]
     more = math.ceil(planes * each)
     if rows <= more:
         raise ValueError(
@@ -239,24 +242,24 @@ def _displaced(grid: Grid) -> Grid:
     return Grid((planes, rows - more, columns), grid.voxel_size_nm, shifts)
 
 
-def _exposed(rng: Rng, photons: Double) -> Counts:
-    """Return what a camera counts of a mean number of photons.
+def exposed(rng: Rng, photons: Double, background: float = BACKGROUND) -> Counts:
+    """Return what a camera, which has a background without light, counts of a mean of photons.
 
     Means are rounded first: how many random numbers a count takes depends on its mean, so that a
     last bit could otherwise change all counts that follow.
     """
     mean = np.rint(photons * PHOTON_STEPS) / PHOTON_STEPS
-    counts = rng.poisson(mean) + BACKGROUND + READ_NOISE * rng.standard_normal(mean.shape)
-    return _sixteen_bit(counts)
+    counts = rng.poisson(mean) + background + READ_NOISE * rng.standard_normal(mean.shape)
+    return sixteen_bit(counts)
 
 
 def _reconstructed(rng: Rng, scene: Double) -> Counts:
     """Return a super-resolved scene: as much light on a narrower line, little noise."""
     counts = TRUTH_COUNTS * INPUT_FWHM_NM[2] / TRUTH_FWHM_NM[2] * scene
-    return _sixteen_bit(counts + TRUTH_NOISE * rng.standard_normal(scene.shape))
+    return sixteen_bit(counts + TRUTH_NOISE * rng.standard_normal(scene.shape))
 
 
-def _sixteen_bit(counts: Double) -> Counts:
+def sixteen_bit(counts: Double) -> Counts:
     """Return counts as 0..65535, rounded and clipped."""
     rounded: Counts = np.rint(np.clip(counts, 0.0, 65535.0)).astype(np.uint16)
     return rounded

@@ -130,11 +130,12 @@ def now() -> str:
 
 def stored_files(folder: Path) -> tuple[StoredFile, ...]:
     """Measure all files of a folder, by name; not what is in folders in it."""
-    return tuple(
-        StoredFile(path.name, measure(path)["sha256"], path.stat().st_size)
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-    )
+    return tuple(measured(path) for path in sorted(folder.iterdir()) if path.is_file())
+
+
+def measured(path: Path) -> StoredFile:
+    """Measure a file."""
+    return StoredFile(path.name, measure(path)["sha256"], path.stat().st_size)
 
 
 def check_name(name: Any) -> str:

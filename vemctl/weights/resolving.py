@@ -14,7 +14,7 @@ from vemctl.weights.access import Access
 from vemctl.weights.digests import sha256_of
 from vemctl.weights.keeping import Held, keep_address, keep_published, problems
 from vemctl.weights.locations import is_address
-from vemctl.weights.record import combined, stored_files
+from vemctl.weights.record import combined, measured, stored_files
 from vemctl.weights.runs import is_run, split_choice, weights_of_run
 
 Catalogue = Mapping[str, Weights]
@@ -92,6 +92,8 @@ def resolve(
         return _held(asked, keep_published(published, access))
     if is_address(asked):
         return _held(asked, keep_address(asked, access))
+    if method.takes_folders and (found := _published_folder(asked, method)):
+        return found
     file = file_of(asked, method.name)
     if file is not None:
         if is_run(Path(asked)):  # which has no best weights before its first validation
@@ -144,6 +146,21 @@ def resolve_file(asked: str, method: Method, catalogue: Catalogue, access: Acces
         f"{asked}: no such file or folder, and {method.name} has none of that name."
         f"{nearest(asked, names)} Names: {', '.join(names) or 'none'}"
     )
+
+
+def _published_folder(asked: str, method: Method) -> Resolved | None:
+    """Return the published program's folder that `asked` names; None where it is none.
+
+    Raises
+    ------
+    WeightsError
+        Of what is in it nothing belongs together.
+    """
+    folder, choice = (Path(asked), None) if Path(asked).is_dir() else split_choice(asked)
+    if not folder.is_dir() or is_run(folder):
+        return None
+    files = list(method.original_files(folder, choice).values())
+    return Resolved(asked, files[0].parent, combined([measured(file) for file in files]))
 
 
 def file_of(asked: str, method: str | None) -> Path | None:

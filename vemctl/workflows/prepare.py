@@ -133,6 +133,7 @@ def _opened(
                 {role: tuple(map(str, paths)) for role, paths in wanted.volumes.items()},
                 request.run.seed,
                 lambda text: listen(Noted(text, "warning")),
+                lambda text: listen(Noted(text)),
                 peek,
             ),
         )

@@ -17,6 +17,9 @@ from vemctl.restoring import VolumeFacts
 from vemctl.training.patches import DataDescription, Part, VolumeSource
 from vemctl.volumes.open import open_volume
 
+Known = dict[tuple[Any, ...], dict[str, Any]]
+"""Statistics by file, series and names."""
+
 
 def with_statistics(
     method: Method,
@@ -51,12 +54,15 @@ def with_statistics(
             return method.preparation_statistics(options, role, index)
         return method.training_statistics(options, role, index, validation=validation)
 
+    known: Known = {}  # some trainings are judged on what they learn from
+
     def measured(part: Part, *, validation: bool) -> Part:
         facts = {
             role: _measured(
                 role_facts,
                 part.sources[role],
                 lambda index, role=role: wanted(role, index, validation=validation),
+                known,
                 listen,
                 stop,
             )
@@ -76,6 +82,7 @@ def _measured(
     facts: Sequence[VolumeFacts],
     sources: Sequence[VolumeSource],
     wanted: Any,
+    known: Known,
     listen: Listener,
     stop: threading.Event,
 ) -> tuple[VolumeFacts, ...]:
@@ -86,9 +93,12 @@ def _measured(
             continue
         mine = [s for s, f in zip(sources, facts, strict=True) if f.file_index == index]
         path, axes, level = mine[0].key
-        series = [Series(s.timepoint, s.channel, 0, 0) for s in mine]
-        with contextlib.closing(open_volume(path, axes=axes, level=level)) as volume:
-            statistics[index] = measure(volume, series, names, listen, stop, check_finite=True)
+        series = tuple(Series(s.timepoint, s.channel, 0, 0) for s in mine)
+        what = (mine[0].key, series, tuple(names))
+        if what not in known:
+            with contextlib.closing(open_volume(path, axes=axes, level=level)) as volume:
+                known[what] = measure(volume, series, names, listen, stop, check_finite=True)
+        statistics[index] = known[what]
     numbers: Counter[int] = Counter()
     informed = []
     for each in facts:

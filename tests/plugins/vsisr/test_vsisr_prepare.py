@@ -281,7 +281,9 @@ def test_a_movie_becomes_numbered_volumes(tmp_path: Path) -> None:
 def test_files_of_one_name_are_refused(tmp_path: Path) -> None:
     """For one would replace the other."""
     paths = [write_raw(tmp_path / folder / "a.mrc", noise(3, 8, 20)) for folder in "xy"]
-    assert refusal(PLAIN, *paths).startswith(f"{paths[0]}, {paths[1]}: both would become a.zarr;")
+    assert refusal(PLAIN, *paths).startswith(
+        f"{paths[0]}, {paths[1]}: what is made of both would be called a;"
+    )
 
 
 def test_the_reflecting_plane_is_removed_as_published(tmp_path: Path) -> None:

@@ -77,6 +77,53 @@ def keep(store: Store, name: str, content: bytes = CONTENT, kind: Any = "publish
     return record
 
 
+class Several(Probe):
+    """A method whose published program has folders of files."""
+
+    takes_folders = True
+
+    def original_files(self, folder: Path, choice: str | None) -> dict[str, Path]:
+        place = folder / f"iteration{choice or 2}"
+        if not place.is_dir():
+            raise WeightsError(f"{place}: no such iteration")
+        return {"g.": place / "net_G.pth", "f.": place / "net_F.pth"}
+
+
+def test_a_published_folder_is_known_by_what_belongs_together(
+    package: Path, access: Access, tmp_path: Path
+) -> None:
+    """By the digests of these files alone; of other methods a folder is refused."""
+    for number in (1, 2):
+        place = tmp_path / "run" / f"iteration{number}"
+        place.mkdir(parents=True)
+        for name in ("net_G.pth", "net_F.pth", "notes.txt"):
+            (place / name).write_text(f"{name} of {number}")
+    found = resolve("run", Several(), {}, access)
+    assert found is not None
+    assert (found.name, found.path) == ("run", Path("run/iteration2"))
+    (tmp_path / "run" / "iteration2" / "notes.txt").write_text("other notes")
+    assert resolve("run@2", Several(), {}, access) == Resolved("run@2", found.path, found.sha256)
+    other = resolve("run@1", Several(), {}, access)
+    assert other is not None
+    assert (other.path, other.sha256 == found.sha256) == (Path("run/iteration1"), False)
+    (tmp_path / "run" / "iteration2" / "net_G.pth").write_text("other weights")
+    again = resolve("run", Several(), {}, access)
+    assert again is not None
+    assert again.sha256 != found.sha256
+    with pytest.raises(WeightsError, match="no such iteration"):
+        resolve("run@3", Several(), {}, access)
+    with pytest.raises(WeightsError, match="a folder, but no training run"):
+        resolve("run", Probe(), {}, access)
+
+
+def test_weights_that_are_not_needed_may_be_left_out(package: Path, access: Access) -> None:
+    """No default stands for them then; those that are named are found all the same."""
+    assert resolve(None, Probe(), CATALOGUE, access, needed=False) is None
+    named = resolve("probe/small", Probe(), CATALOGUE, access, needed=False)
+    assert named is not None
+    assert named.sha256 == SHA
+
+
 def test_a_name_of_the_catalogue_is_a_file_of_the_package(package: Path, access: Access) -> None:
     """It is found where the package is installed, and its digest is checked."""
     expected = Resolved("probe/small", package / "small.pth", SHA)
