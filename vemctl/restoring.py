@@ -174,7 +174,9 @@ class Output:
     rounding : {"round", "truncate"}
         Of results that are stored as integers; they are clipped to the type's range first.
     dtype : str, optional
-        Stored type where it is not the input's.
+        Stored type where it is not the input's, and cannot be another.
+    usual_dtype : str, optional
+        Stored type where it is not the input's and the user does not say.
     stretch : {"whole", "channel", "series"}, optional
         Map the smallest and largest value of the whole result, of each channel over all its time
         points, or of each channel at each time point, to 0 and the integer type's maximum (to 0
@@ -186,6 +188,7 @@ class Output:
 
     rounding: Literal["round", "truncate"] = "round"
     dtype: str | None = None
+    usual_dtype: str | None = None
     stretch: StretchName | None = None
     unit_range: bool = False
 

@@ -91,7 +91,11 @@ def make_restorer(weights: Path | None, options: PredictOptions, request: Reques
         OrientationCheck(optics.psf_a, optics.psf_b) if options.check_orientation else None,
         scaling,
         footprint,
-        Output(dtype="float32", unit_range=scaling.values == "unit"),
+        Output(
+            dtype="float32" if request.as_original else None,
+            usual_dtype="float32",
+            unit_range=scaling.values == "unit",
+        ),
         request.warn,
         settled={
             "psf": optics.source,
@@ -136,6 +140,11 @@ def _footprint(options: PredictOptions, request: Request) -> Footprint:
     depth = request.inputs[0].shape[0]
     wishes = request.tiling
     tile = wishes.tile or _usual_tile(depth)
+    if min(tile[1:]) <= 2 * margin:
+        raise OptionError(
+            f"--tile {','.join(map(str, tile))}: nothing of it is left between margins of {margin} "
+            f"voxels; expected more than {2 * margin} along y and x, or a smaller --margin"
+        )
     # Where z is not cut the blur needs but a gap between the last plane and the first.
     spare = (tile[0] - depth) // 2
     along_z = min(spare, END_MARGIN) if spare >= 0 else margin

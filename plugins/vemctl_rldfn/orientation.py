@@ -10,9 +10,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from vemctl.plugin import Triple
+from vemctl_rldfn.psfs import lost_energy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +36,8 @@ MOST_TILES = 8
 """With something in them that are looked at before it is given up."""
 MOST_VOXELS = 2_000_000
 """Of a tile; of larger ones the brightest part is looked at."""
+MOST_LOST = 0.2
+"""Of a point spread function, outside what is looked at."""
 MULTIPLE = 4
 SWAPPED = (
     "the views fit better with their point spread functions swapped (what is restored and blurred "
@@ -112,6 +116,9 @@ class OrientationCheck:
         part = _brightest(view_a, view_b)
         if part is None:
             return None
+        z, y, x = part[0].shape
+        if max(lost_energy(np.asarray(psf), (z, y, x)) for psf in self._psfs) > MOST_LOST:
+            return None  # too little is seen of a blur
         self._left -= 1
         deconvolution = self._deconvolution(*part)
         given, swapped = (

@@ -8,7 +8,7 @@ from vemctl.errors import OptionError
 from vemctl.plugin import option
 
 PSF = "Point spread functions"
-THEORETICAL = ("tilt", "fwhm_lateral", "fwhm_axial", "psf_size", "voxel_size")
+THEORETICAL = ("tilt", "fwhm_lateral", "fwhm_axial", "psf_size")
 KEYS = ("psf_a", "psf_b")
 """Of files."""
 TENSORS = ("psf_A", "psf_B")
@@ -82,7 +82,7 @@ def files_of(options: PsfOptions) -> dict[str, str]:
         raise OptionError(
             f"{_flag(there)} {path}: the other view's is missing; expected {_flag(missing)} too"
         )
-    without_effect = [name for name in THEORETICAL[1:4] if getattr(options, name) is not None]
+    without_effect = [name for name in THEORETICAL[1:] if getattr(options, name) is not None]
     if files and without_effect:
         raise OptionError(
             f"{_flag(without_effect[0])}: has no effect with --psf-a and --psf-b; leave it out"

@@ -272,3 +272,12 @@ def test_time_is_measured_after_one_call_to_warm_up(monkeypatch: pytest.MonkeyPa
     restorer = Clock(monkeypatch)
     assert seconds_per_tile(restorer, "cpu", "fp32", 2, [job(i) for i in range(3)]) == 0.5
     assert restorer.sizes == [2, 2, 2]
+
+
+def test_a_call_that_is_long_is_not_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dry run need not take minutes to say how long a tile takes."""
+    restorer = Doubler()
+    now = SimpleNamespace(perf_counter=lambda: 6.0 * len(restorer.sizes))
+    monkeypatch.setattr(calls, "time", now)
+    assert seconds_per_tile(restorer, "cpu", "fp32", 2, [job(i) for i in range(3)]) == 3
+    assert restorer.sizes == [2]

@@ -113,20 +113,29 @@ def test_the_type_is_as_asked_then_as_the_method_says_then_the_inputs(
     asked: str | None, method: str | None, stored: str, expected: str
 ) -> None:
     """The first that says one decides."""
-    assert expected == choose_dtype(asked, method, np.dtype(stored))
+    assert expected == choose_dtype(asked, Output(dtype=method), np.dtype(stored))
 
 
 @pytest.mark.parametrize("asked", ["float8", "complex64", "u1", "bool", "UINT8", ""])
 def test_an_unknown_type_is_refused_with_the_known_ones(asked: str) -> None:
     """NumPy's other spellings are not taken either."""
     with pytest.raises(OptionError, match=r"--dtype.*expected one of uint8, uint16"):
-        choose_dtype(asked, None, np.dtype("uint8"))
+        choose_dtype(asked, Output(), np.dtype("uint8"))
 
 
 def test_a_type_that_contradicts_the_method_is_refused() -> None:
     """The line says which type the result has."""
     with pytest.raises(OptionError, match="the result is uint16; leave it out"):
-        choose_dtype("uint8", "uint16", np.dtype("uint8"))
+        choose_dtype("uint8", Output(dtype="uint16"), np.dtype("uint8"))
+
+
+def test_a_usual_type_may_be_another() -> None:
+    """Of a method whose results are best kept in float, but need not be."""
+    output = Output(usual_dtype="float32")
+    assert choose_dtype(None, output, np.dtype("uint16")) == "float32"
+    assert choose_dtype("uint16", output, np.dtype("uint16")) == "uint16"
+    with pytest.raises(OptionError, match="would be cut off"):
+        choose_dtype("uint8", output, np.dtype("uint16"))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +145,7 @@ def test_a_type_that_contradicts_the_method_is_refused() -> None:
 def test_a_type_that_would_cut_values_off_is_refused(asked: str, stored: str) -> None:
     """Values keep their units, so a narrower type would lose them without a word."""
     with pytest.raises(OptionError, match=f"the input, which is {stored}"):
-        choose_dtype(asked, None, np.dtype(stored))
+        choose_dtype(asked, Output(), np.dtype(stored))
 
 
 @pytest.mark.parametrize("name", [name for name in DTYPES if name != "int8"])
@@ -547,6 +556,6 @@ def test_identity_is_what_the_bytes_depend_on(monkeypatch: pytest.MonkeyPatch) -
 
 def test_results_without_units_may_have_any_type() -> None:
     """There is nothing of the input's to be cut off."""
-    assert choose_dtype("uint8", None, np.dtype("uint16"), any_type=True) == "uint8"
+    assert choose_dtype("uint8", Output(unit_range=True), np.dtype("uint16")) == "uint8"
     with pytest.raises(OptionError, match="expected one of"):
-        choose_dtype("float8", None, np.dtype("uint16"), any_type=True)
+        choose_dtype("float8", Output(unit_range=True), np.dtype("uint16"))

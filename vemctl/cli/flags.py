@@ -142,7 +142,7 @@ def _argument(name: str, word: str) -> inspect.Parameter:
     what = (
         "The new volume; its ending tells the format: .zarr, .tif, .mrc or .npy."
         if word == "output"
-        else f"The {_in_words(word)} volume: OME-Zarr, TIFF, MRC, CZI or NumPy."
+        else f"The input {word}: OME-Zarr, TIFF, MRC, CZI or NumPy."
         if word != "input"
         else "The volume to restore: OME-Zarr, TIFF, MRC, CZI or NumPy."
     )
@@ -153,7 +153,7 @@ def _argument(name: str, word: str) -> inspect.Parameter:
 def _further_input(name: str) -> inspect.Parameter:
     info = typer.Option(
         _flag(name),
-        help=plain(f"The {_in_words(name)} volume, of the same shape. [required]"),
+        help=plain(f"The input {name}, of the same shape. [required]"),
         rich_help_panel=INPUT,
         metavar="VOLUME",
     )
@@ -162,10 +162,6 @@ def _further_input(name: str) -> inspect.Parameter:
 
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _in_words(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def flag_for(setting: Setting, method: Method) -> inspect.Parameter:

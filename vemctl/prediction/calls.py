@@ -26,6 +26,8 @@ Job = tuple[Triple, Place, Region, tuple[Floats, ...]]
 """Index of a tile, its place, the part of its core that is wanted, and one array per input."""
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 SMALLEST_TILE = 32
+LONG_CALL = 5.0
+"""Seconds of a call, against which what is done once does not count."""
 
 
 class Caller:
@@ -182,10 +184,16 @@ def _is_memory_shortage(error: Exception) -> bool:
 def seconds_per_tile(
     restorer: Restorer, device: str, precision: str, batch: int, jobs: Sequence[Job]
 ) -> float:
-    """Return the time that a tile takes, measured on `jobs` after one call to warm up."""
+    """Return the time that a tile takes, measured on `jobs` after one call to warm up.
+
+    Where that call was so long that warming up cannot have mattered, it is taken itself.
+    """
     caller = Caller(restorer, device, precision, batch, lambda _: None)
+    began = time.perf_counter()
     for _ in caller.run(jobs[:1]):
         pass
+    if (seconds := time.perf_counter() - began) > LONG_CALL:
+        return seconds / caller.batch
     began = time.perf_counter()
     for _ in caller.run(jobs):
         pass

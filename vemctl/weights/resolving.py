@@ -149,14 +149,23 @@ def resolve_file(asked: str, method: Method, catalogue: Catalogue, access: Acces
 
 
 def _published_folder(asked: str, method: Method) -> Resolved | None:
-    """Return the published program's folder that `asked` names; None where it is none.
+    """Return the published program's folder that `asked` names, or a file of it; None otherwise.
 
     Raises
     ------
     WeightsError
         Of what is in it nothing belongs together.
     """
-    folder, choice = (Path(asked), None) if Path(asked).is_dir() else split_choice(asked)
+    path = Path(asked)
+    if path.is_file():
+        try:
+            files = list(method.original_files(path.parent, None).values())
+        except WeightsError:
+            return None
+        if path not in files:
+            return None
+        return Resolved(asked, path.parent, combined([measured(file) for file in files]))
+    folder, choice = (path, None) if path.is_dir() else split_choice(asked)
     if not folder.is_dir() or is_run(folder):
         return None
     files = list(method.original_files(folder, choice).values())

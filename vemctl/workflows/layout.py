@@ -24,9 +24,7 @@ def make_layout(
 ) -> Layout:
     """Return what the output volume will be: the input's axes, voxel size divided by the scale."""
     header = sources.header
-    dtype = np.dtype(
-        choose_dtype(options.dtype, output.dtype, header.dtype, any_type=output.unit_range)
-    )
+    dtype = np.dtype(choose_dtype(options.dtype, output, header.dtype))
     chunk, shard = default_chunks(grid.output_shape, dtype)
     for flag, wish in (("chunk", options.chunk_shape), ("shard", options.shard_shape)):
         if wish and min(wish) < 1:
@@ -102,9 +100,7 @@ def refuse_unused(output: Path, options: OutputOptions) -> None:
             )
 
 
-def choose_dtype(
-    asked: str | None, method: str | None, stored: np.dtype[Any], *, any_type: bool = False
-) -> str:
+def choose_dtype(asked: str | None, output: Output, stored: np.dtype[Any]) -> str:
     """Return the name of the output's type: as asked, as the method says, or the input's.
 
     Raises
@@ -113,15 +109,15 @@ def choose_dtype(
         No such type, or one that would lose the input's values, which keep their units.
     """
     if asked is None:
-        return method or stored.name
+        return output.dtype or output.usual_dtype or stored.name
     if asked not in DTYPES:
         raise OptionError(f"--dtype {asked}: expected one of {', '.join(DTYPES)}")
-    if method is not None and asked != method:
+    if output.dtype is not None and asked != output.dtype:
         raise OptionError(
-            f"--dtype {asked}: with these options the result is {method}; leave it out"
+            f"--dtype {asked}: with these options the result is {output.dtype}; leave it out"
         )
     wanted = np.dtype(asked)
-    if not any_type and wanted.kind != "f" and not np.can_cast(stored, wanted):
+    if not output.unit_range and wanted.kind != "f" and not np.can_cast(stored, wanted):
         raise OptionError(
             f"--dtype {asked}: values keep the units of the input, which is {stored.name}, and "
             f"would be cut off; expected a type that holds them, such as float32"

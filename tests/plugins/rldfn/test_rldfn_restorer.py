@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +237,29 @@ def test_the_published_program_has_its_own_units(views: list[np.ndarray]) -> Non
     options = PredictOptions(values="input", mode="rl")
     with pytest.raises(OptionError, match="--values input"):
         restorer_of(None, views, options, as_original=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize(("precision", "tolerance"), [(None, 1e-3), ("bfloat16", 0.1)])
+@pytest.mark.parametrize("mode", ["network", "rl"])
+def test_a_device_gives_what_the_cpu_does(
+    mode: Any, precision: str | None, tolerance: float, published: dict[str, Any]
+) -> None:
+    """In float32 nearly, in half precision about; the deconvolution is in float32 anyhow."""
+    made = dual_view(3, (24, 64, 64))
+    tiles = [torch.from_numpy(v.astype(np.float32))[None, None] for v in (made.view_a, made.view_b)]
+    place = Place((0, 0, 0), (24, 64, 64), (0, 0, 0), (0, 0, 0))
+    options = PredictOptions(mode=mode, psf_size=21, check_orientation=False)
+    results = []
+    for device in ("cpu", "cuda"):
+        restorer = restorer_of(
+            published["folder"], [made.view_a, made.view_b], options, device=device
+        )
+        context: Any = contextlib.nullcontext()
+        if device == "cuda" and precision:
+            context = torch.autocast("cuda", getattr(torch, precision))
+        with torch.inference_mode(), context:
+            results.append(restorer([tile.to(device) for tile in tiles], [place]).cpu())
+    assert results[1].dtype == torch.float32
+    assert (results[0] - results[1]).abs().max() < tolerance * results[0].abs().max()
