@@ -22,7 +22,7 @@ class Footprint:
 
     The *core* of a tile is the tile without its halo. Cores lie on one global grid: their
     stride is core minus overlap, the first starts where the output starts, the last is
-    shifted back to end where the output ends.
+    shifted back to end where the output ends, or as little beyond as `aligned` allows.
 
     Attributes
     ----------
@@ -36,6 +36,10 @@ class Footprint:
         Voxels that the output lacks at each end of the volume.
     multiple_of : triple of int
         Of which a tile's size must be a multiple where it adapts to the volume.
+    aligned : triple of int
+        Of which the starts of cores are multiples, counted from where the output starts, for
+        networks that pool: voxels are then pooled alike in all tiles. The last tile may reach
+        beyond the volume and is padded there, which "clip" does not do.
     scale : triple of Fraction
         Output voxels per input voxel; an axis' output size is rounded down.
     window : {"crop", "linear", "bump", "mean"}
@@ -58,6 +62,7 @@ class Footprint:
     halo: Triple = (0, 0, 0)
     lost: Triple = (0, 0, 0)
     multiple_of: Triple = (1, 1, 1)
+    aligned: Triple = (1, 1, 1)
     scale: tuple[Fraction, Fraction, Fraction] = ONE
     window: WindowName = "crop"
     bump_sigma: float = 0.5

@@ -20,9 +20,9 @@ from vemctl_rldfn.discriminator import Discriminator
 from vemctl_rldfn.memory import step_bytes
 from vemctl_rldfn.network import FeatureNet, FusionNetwork
 from vemctl_rldfn.network_sets import PSFS
-from vemctl_rldfn.optics import Optics, choose_optics, edge_of
+from vemctl_rldfn.optics import Optics, choose_optics, edge_of, tilt_of
 from vemctl_rldfn.orientation import OrientationCheck
-from vemctl_rldfn.psfs import TILT
+from vemctl_rldfn.psf_options import WIDTHS
 from vemctl_rldfn.samples import FusionSampler
 from vemctl_rldfn.section_schedule import SectionSchedule
 from vemctl_rldfn.train_options import FusionOptions
@@ -94,11 +94,20 @@ def build(options: FusionOptions, request: TrainingRequest) -> Built:
     """
     found = LoadedWeights({}, {}) if request.weights is None else read_networks(request.weights)
     views = [each for role in ROLES for each in request.data[role]]
-    optics = choose_optics(options, request.files, found.tensors, found.facts, views, request.warn)
-    tilt = options.tilt or _number(found.facts.get("tilt")) or TILT
+    optics = choose_optics(
+        options,
+        request.files,
+        found.tensors,
+        found.facts,
+        views,
+        request.warn,
+        replacing=WIDTHS,  # the tilt is of sections, too
+    )
+    tilt = tilt_of(options, found.facts)
     crop = options.patch
     check_volumes(options, request, tilt)
     optics.warn_of_cuts(crop, request.warn)
+    optics.warn_of_kernels(request.warn)
     schedule = SectionSchedule(
         options.sections,
         crop,
@@ -200,7 +209,3 @@ def _described(optics: Optics, request: TrainingRequest, found: LoadedWeights) -
 
 def _voxel_size(edge: float | None, found: LoadedWeights) -> Any:
     return found.facts.get("voxel_size") if edge is None else [edge] * 3
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None

@@ -18,7 +18,7 @@ from vemctl_rldfn.train_options import FusionOptions
 
 VIEW_A, VIEW_B = "view_a", "view_b"
 ROLES = (VIEW_A, VIEW_B)
-MAXIMUM = by_series("max")
+MAXIMUM, MINIMUM = by_series("max"), by_series("min")
 """By which every view is divided: that of each channel at each time point by itself."""
 
 Paths = tuple[Path, ...]
@@ -60,13 +60,18 @@ def training_data(options: FusionOptions, volumes: Sequence[Path]) -> TrainingDa
 
 
 def training_statistics() -> Sequence[str]:
-    """Return what is measured of every volume: its maximum, by which it is divided."""
-    return (MAXIMUM,)
+    """Return what is measured of every volume: its maximum, by which it is divided, and minimum."""
+    return (MAXIMUM, MINIMUM)
 
 
 def maximum_of(facts: VolumeFacts) -> float:
     """Return by what a volume is divided."""
     return float(facts.each_series[MAXIMUM][0])
+
+
+def minimum_of(facts: VolumeFacts) -> float:
+    """Return the least value of a volume."""
+    return float(facts.each_series[MINIMUM][0])
 
 
 def _pairs(a: Paths, b: Paths, flag_a: str, flag_b: str) -> dict[str, Paths]:

@@ -13,15 +13,19 @@ import numpy.typing as npt
 from vemctl.errors import InputError, OptionError
 from vemctl.plugin import Triple, VolumeFacts, Warn
 from vemctl_rldfn import psfs
-from vemctl_rldfn.psf_options import KEYS, TENSORS, THEORETICAL, PsfOptions
+from vemctl_rldfn.psf_options import KEYS, TENSORS, PsfOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Floats = npt.NDArray[np.float32]
 VIEWS = ("a", "b")
+MOST_CUT = 0.05
+"""The same of the kernels of a training."""
 ALIKE = 0.01
 """Relative difference of edges up to which voxels are called isotropic, or the same."""
+PEDESTAL = 0.01
+"""Of the peak of a point spread function: what its outermost voxels may have unsaid."""
 CUT = 0.01
 """Share of a point spread function that may lie outside a tile unsaid."""
 
@@ -54,6 +58,17 @@ class Optics:
                 f"point spread functions"
             )
 
+    def warn_of_kernels(self, warn: Warn) -> None:
+        """Tell where one is longer than what a training blurs with."""
+        side = psfs.DEGRADING_SIDE
+        lost = max(psfs.lost_energy(psf, (side, side, side)) for psf in (self.psf_a, self.psf_b))
+        if lost > MOST_CUT:
+            warn(
+                f"{lost:.0%} of a point spread function lie outside the {side} x {side} x {side} "
+                f"voxels by which the fused volume is blurred, as published: it is trained for a "
+                f"shorter one; use larger voxels"
+            )
+
 
 def choose_optics(
     options: PsfOptions,
@@ -62,6 +77,8 @@ def choose_optics(
     known: Mapping[str, Any],
     views: Sequence[VolumeFacts],
     warn: Warn,
+    *,
+    replacing: Sequence[str],
 ) -> Optics:
     """Return the point spread functions that are to be used.
 
@@ -76,24 +93,32 @@ def choose_optics(
         What the weights say of themselves.
     views : sequence of VolumeFacts
     warn : callable
+    replacing : sequence of str
+        Options that ask for theoretical ones where the weights bring others.
 
     Raises
     ------
     InputError
-        A file is no point spread function.
+        A file is no point spread function, or the voxels of the views differ.
     OptionError
         The voxels are not known, or no cubes.
     """
-    edge = edge_of(options, views)
-    given = {name: getattr(options, name) for name in THEORETICAL}
     if files:
         found = [_from_file(files[key], options, warn) for key in KEYS]
         told: dict[str, Any] = {key: files[key].name for key in KEYS}
         return Optics(found[0], found[1], "files", told)
-    if all(key in tensors for key in TENSORS) and not any(v is not None for v in given.values()):
-        _warn_of_voxels(known.get("voxel_size"), edge, warn)
-        first, second = (tensors[key].float().numpy() for key in TENSORS)
-        return Optics(first, second, "weights", {})
+    edge = edge_of(options, views)
+    _warn_of_contradiction(options, views, warn)
+    if all(key in tensors for key in TENSORS):
+        asked = [name for name in replacing if getattr(options, name) is not None]
+        if not asked:
+            _warn_of_voxels(known.get("voxel_size"), edge, warn)
+            first, second = (tensors[key].float().numpy() for key in TENSORS)
+            return Optics(first, second, "weights", {})
+        warn(
+            f"--{asked[0].replace('_', '-')}: theoretical point spread functions are used instead "
+            f"of those that the weights were trained with"
+        )
     if edge is None:
         raise OptionError(
             "--voxel-size: missing, and the views do not tell theirs; expected the edge of a voxel "
@@ -101,7 +126,7 @@ def choose_optics(
         )
     lateral, axial = psfs.default_fwhms()
     settings: dict[str, Any] = {
-        "tilt": options.tilt or psfs.TILT,
+        "tilt": tilt_of(options, known),
         "fwhm_lateral": options.fwhm_lateral or lateral,
         "fwhm_axial": options.fwhm_axial or axial,
         "voxel_size": edge,
@@ -111,6 +136,13 @@ def choose_optics(
         raise OptionError(f"--psf-size {settings['size']}: expected 4 k + 1, such as 33 or 37")
     first, second = (psfs.theoretical_psf(view, **settings) for view in VIEWS)  # type: ignore[arg-type]
     return Optics(first, second, "theoretical", settings)
+
+
+def tilt_of(options: PsfOptions, known: Mapping[str, Any]) -> float:
+    """Return the tilt in degrees: as the user says, as the weights say, or as published."""
+    trained = known.get("tilt")
+    usual = float(trained) if isinstance(trained, int | float) else psfs.TILT
+    return options.tilt if options.tilt is not None else usual
 
 
 def edge_of(options: PsfOptions, views: Sequence[VolumeFacts]) -> float | None:
@@ -145,6 +177,12 @@ def edge_of(options: PsfOptions, views: Sequence[VolumeFacts]) -> float | None:
 
 def _from_file(path: Path, options: PsfOptions, warn: Warn) -> Floats:
     psf = psfs.read_psf(path)
+    background = psfs.background_of(psf)
+    if background > PEDESTAL:
+        warn(
+            f"{path}: has a background of {background:.1%} of its peak, which counts as blur; "
+            f"subtract it, and save the file again"
+        )
     if options.centre_psf:
         return psfs.centred(psf)
     if psfs.is_misplaced(psf):
@@ -153,6 +191,20 @@ def _from_file(path: Path, options: PsfOptions, warn: Warn) -> Floats:
             f"shifts what is blurred; --centre-psf puts its peak in the middle"
         )
     return psf
+
+
+def _warn_of_contradiction(options: PsfOptions, views: Sequence[VolumeFacts], warn: Warn) -> None:
+    """Tell where the user says another voxel size than the views do."""
+    stated = options.voxel_size
+    sizes = [each.voxel_size for each in views if each.voxel_size is not None]
+    if stated is None or not sizes:
+        return
+    edges = [edge for size in sizes for edge in size]
+    if max(abs(edge / stated - 1) for edge in edges) > ALIKE:
+        warn(
+            f"--voxel-size {stated:g}: the views say {_times(sizes[0], 'g')} nm; it is taken as "
+            f"you say, for point spread functions only"
+        )
 
 
 def _warn_of_voxels(known: object, edge: float | None, warn: Warn) -> None:

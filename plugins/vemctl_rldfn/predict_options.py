@@ -66,5 +66,10 @@ def check_options(options: PredictOptions) -> None:
         raise OptionError("--iterations: is for --mode rl; leave it out")
     if options.margin is not None and options.margin % 4:
         raise OptionError(f"--margin {options.margin}: expected a multiple of 4")
+    if options.psf_a is not None or options.psf_b is not None:
+        for name in ("tilt", "voxel_size"):
+            if getattr(options, name) is not None:
+                flag = name.replace("_", "-")
+                raise OptionError(f"--{flag}: has no effect with --psf-a and --psf-b; leave it out")
     if options.mode == "rl" and options.normalize == "tile":
         raise OptionError("--normalize tile: not for --mode rl, whose tiles must fit; leave it out")

@@ -14,6 +14,8 @@ STACK, SEARCH, VIEWS = "Stacks", "Mirror", "Views"
 STEEPEST = 80.0
 """Degrees that a tilt may have in all."""
 MOST_ASKEW = 45.0
+FINEST, COARSEST = 1.0, 10_000.0
+"""Nanometres between which voxels of a light microscope are; others are of another unit."""
 MOST_ANGLES = 1000
 
 
@@ -156,7 +158,7 @@ def voxel_size_of(options: PrepareOptions) -> tuple[float, float, float] | None:
         sizes = [float(word) for word in text.split(",")]
     except ValueError:
         sizes = []
-    if len(sizes) != 3 or not all(0 < size < float("inf") for size in sizes):
+    if len(sizes) != 3 or not all(FINEST < size < COARSEST for size in sizes):
         raise OptionError(
             f"--voxel-size {text}: expected three lengths in nanometres, such as 92.6,61.7,61.7"
         )

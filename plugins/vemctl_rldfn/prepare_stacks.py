@@ -13,7 +13,14 @@ import numpy.typing as npt
 from vemctl.errors import InputError, OptionError
 from vemctl.plugin import PreparationRequest, Triple, VolumeFacts
 from vemctl_rldfn.mirror_search import fitting_margin
-from vemctl_rldfn.prepare_options import PrepareOptions, askew_angles, shifts_of, voxel_size_of
+from vemctl_rldfn.prepare_options import (
+    COARSEST,
+    FINEST,
+    PrepareOptions,
+    askew_angles,
+    shifts_of,
+    voxel_size_of,
+)
 from vemctl_rldfn.rotating import Floats, Rotation
 
 SLAB_VOXELS = 2**25
@@ -192,6 +199,11 @@ class Stack:
                 "nanometres"
             )
         z, y, x = size
+        if not FINEST < min(size) <= max(size) < COARSEST:
+            raise InputError(
+                f"{self.name}: says that its voxels are {z:.4g} x {y:.4g} x {x:.4g} nm, which no "
+                "light microscope has; expected --voxel-size Z,Y,X in nanometres"
+            )
         if abs(y - x) > SQUARE * min(y, x):
             raise InputError(
                 f"{self.name}: its pixels are {y:.4g} x {x:.4g} nm (y, x); expected squares: pass "

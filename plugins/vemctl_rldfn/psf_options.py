@@ -8,7 +8,8 @@ from vemctl.errors import OptionError
 from vemctl.plugin import option
 
 PSF = "Point spread functions"
-THEORETICAL = ("tilt", "fwhm_lateral", "fwhm_axial", "psf_size")
+WIDTHS = ("fwhm_lateral", "fwhm_axial", "psf_size")
+"""What is only of theoretical ones."""
 KEYS = ("psf_a", "psf_b")
 """Of files."""
 TENSORS = ("psf_A", "psf_B")
@@ -82,11 +83,13 @@ def files_of(options: PsfOptions) -> dict[str, str]:
         raise OptionError(
             f"{_flag(there)} {path}: the other view's is missing; expected {_flag(missing)} too"
         )
-    without_effect = [name for name in THEORETICAL[1:] if getattr(options, name) is not None]
-    if files and without_effect:
-        raise OptionError(
-            f"{_flag(without_effect[0])}: has no effect with --psf-a and --psf-b; leave it out"
-        )
+    for name in WIDTHS if files else ():
+        if getattr(options, name) is not None:
+            raise OptionError(
+                f"{_flag(name)}: has no effect with --psf-a and --psf-b; leave it out"
+            )
+    if options.centre_psf and not files:
+        raise OptionError("--centre-psf: is for --psf-a and --psf-b; leave it out, or name both")
     return files
 
 

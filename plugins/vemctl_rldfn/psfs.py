@@ -196,6 +196,13 @@ def middle(psf: npt.NDArray[Any]) -> tuple[float, float, float]:
     return float(z), float(y), float(x)
 
 
+def background_of(psf: npt.NDArray[Any]) -> float:
+    """Return the median of its outermost voxels, in parts of its peak."""
+    inner = np.zeros(psf.shape, bool)
+    inner[1:-1, 1:-1, 1:-1] = True
+    return float(np.median(psf[~inner]) / psf.max())
+
+
 def is_misplaced(psf: npt.NDArray[Any]) -> bool:
     """Tell whether blurs by this PSF are shifted, which `centred` would mend.
 

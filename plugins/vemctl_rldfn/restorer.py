@@ -13,6 +13,11 @@ from vemctl.plugin import Footprint, Output, Place, Triple, Warn
 from vemctl_rldfn.orientation import OrientationCheck
 from vemctl_rldfn.solving import AXES, Solver
 
+NEGATIVE = (
+    "the views have negative values, which deconvolution cannot take: they count as 0; add what "
+    "was subtracted, or keep the background"
+)
+
 
 @dataclass(frozen=True)
 class Scaling:
@@ -53,12 +58,15 @@ class RldfnRestorer:
     Parameters
     ----------
     solver : Solver
-    check : OrientationCheck, optional
-        Looks at tiles until it knows whether the views fit their point spread functions.
+    checks : sequence of OrientationCheck
+        One per channel, or none: looks at tiles until it knows whether the views fit their point
+        spread functions.
     scaling : Scaling
     footprint : Footprint
     output : Output
     warn : callable
+    literal : bool
+        Whether values go through as they are, as in the published program.
     settled : mapping
         JSON types.
     """
@@ -66,43 +74,56 @@ class RldfnRestorer:
     def __init__(
         self,
         solver: Solver,
-        check: OrientationCheck | None,
+        checks: Sequence[OrientationCheck],
         scaling: Scaling,
         footprint: Footprint,
         output: Output,
         warn: Warn,
         *,
+        literal: bool,
         settled: Mapping[str, Any],
     ) -> None:
         self.footprint = footprint
         self.output = output
         self.settled = settled
         self._solver = solver
-        self._check = check
+        self._checks = checks
         self._scaling = scaling
         self._warn = warn
+        self._literal = literal
+        self._told = False
 
     def __call__(self, tiles: Sequence[Tensor], places: Sequence[Place]) -> Tensor:
         """Fuse tiles (n, 1, z, y, x) of both views; return the cores."""
         place = places[0]
+        if not self._literal:
+            tiles = [self._without_negatives(tile) for tile in tiles]
         divisors = self._scaling.divisors(tiles, place.series)
         view_a, view_b = (tile / divisor for tile, divisor in zip(tiles, divisors, strict=True))
         z, y, x = (
             slice(low, low + size) for low, size in zip(place.halo_low, place.core, strict=True)
         )
         core = (..., z, y, x)
-        if self._check is not None:
+        if self._checks:
+            check = self._checks[place.series % len(self._checks)]
             # Beyond the volume there is nothing to judge by.
-            text = self._check.check(view_a[core], view_b[core])
+            text = check.check(view_a[core], view_b[core])
             if text is not None:
                 self._warn(text)
         result = self._solver(view_a, view_b)
-        # Of nothing the network makes something.
-        nothing = (view_a.amax(AXES, keepdim=True) <= 0) & (view_b.amax(AXES, keepdim=True) <= 0)
-        result = result.masked_fill(nothing, 0)
+        if not self._literal:  # of nothing the network makes something
+            highest = torch.maximum(view_a, view_b).amax(AXES, keepdim=True)
+            result = result.masked_fill(highest <= 0, 0)
         if self._scaling.values == "input":
             result = result * ((divisors[0] + divisors[1]) / 2)
         return result[core]
+
+    def _without_negatives(self, tile: Tensor) -> Tensor:
+        """Return a tile whose negative values, which no light has, are 0; tell of them once."""
+        if not self._told and bool((tile < 0).any()):
+            self._told = True
+            self._warn(NEGATIVE)
+        return tile.clamp(min=0)
 
     def memory(self, tile: Triple, batch: int) -> int:
         """Return the bytes that a call takes on the device."""

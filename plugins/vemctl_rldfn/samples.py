@@ -91,7 +91,8 @@ class FusionSampler:
             planes = min(self.crop[0], facts.shape[0] - corner[0])
             values = patches.read(role, index, corner, (planes, *self.crop[1:]))
             view = np.zeros((1, *self.crop), np.float32)
-            view[0, :planes] = values / np.float32(maximum_of(facts))
+            # Negative values, which no light has, would make the ratios of the views explode.
+            view[0, :planes] = np.maximum(values, 0) / np.float32(maximum_of(facts))
             views[role] = view
         return views
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vemctl.errors import InputError, OptionError
 from vemctl.plugin import TrainingRequest, Triple, VolumeFacts
-from vemctl_rldfn.data import ROLES, maximum_of, training_data
+from vemctl_rldfn.data import ROLES, maximum_of, minimum_of, training_data
 from vemctl_rldfn.samples import fitting_patch, usable_padding
 from vemctl_rldfn.section_plans import check_patch
 from vemctl_rldfn.train_options import FusionOptions
@@ -44,6 +44,11 @@ def check_volumes(options: FusionOptions, request: TrainingRequest, tilt: float)
                 raise InputError(
                     f"{path}: its largest value is {highest:g}; expected intensities above 0: "
                     f"export it again, or leave it out"
+                )
+            if minimum_of(each) < 0:
+                request.warn(
+                    f"{path}: has negative values, which count as 0; add what was subtracted, or "
+                    f"keep the background"
                 )
             _check_room(options, [one.shape for one in facts[role]], each.shape, path, tilt)
 

@@ -1,4 +1,4 @@
-"""Six synthetic methods of the shapes that the contract must hold, each with a direct computation.
+"""Synthetic methods of the shapes that the contract must hold, each with a direct computation.
 
 The direct computations hold whole volumes in memory and know nothing of grids, blocks or windows:
 they are loops as the published programs have them. The arithmetic on one tile is shared.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -260,6 +260,45 @@ def fused_directly(first: np.ndarray, second: np.ndarray) -> np.ndarray:
             part = np.s_[:, y : y + 32, x : x + 32]
             out[:, y : y + 16, x : x + 16] = fuse(a[part], b[part])[:depth, 8:-8, 8:-8].numpy()
     return out
+
+
+# ----------------------------- a network that pools, whose tiles must pool the same voxels together
+
+
+def pool(tile: torch.Tensor) -> torch.Tensor:
+    """Average two by two, blur what is left without padding, and enlarge it again."""
+    small = torch.nn.functional.avg_pool3d(tile, (1, 2, 2))
+    blurred = torch.nn.functional.avg_pool3d(small, (1, 3, 3), stride=1)
+    return blurred.repeat_interleave(2, dim=-2).repeat_interleave(2, dim=-1)
+
+
+class Pooled(Base):
+    footprint = Footprint(
+        tile=(3, 20, 24),
+        halo=(0, 2, 2),
+        multiple_of=(1, 2, 2),
+        aligned=(1, 2, 2),
+        padding="edge",
+    )
+
+    def __call__(self, tiles: Sequence[torch.Tensor], places: Sequence[Place]) -> torch.Tensor:
+        return pool(tiles[0])
+
+
+class PooledAndBlended(Pooled):
+    footprint = replace(Pooled.footprint, overlap=(1, 4, 6), window="linear")
+
+
+class PooledAnyhow(Pooled):
+    footprint = replace(Pooled.footprint, aligned=(1, 1, 1))
+
+
+def pooled_directly(volume: np.ndarray) -> np.ndarray:
+    depth, height, width = volume.shape
+    padded = np.pad(
+        volume.astype(np.float32), [(0, 0), *((2, 2 + n % 2) for n in (height, width))], mode="edge"
+    )
+    return pool(torch.from_numpy(padded)[None, None])[0, 0, :depth, :height, :width].numpy()
 
 
 # ------------------------- pssr over time: three time points to one, each slice by its own maximum

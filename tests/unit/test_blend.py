@@ -195,16 +195,19 @@ def tilings(draw: st.DrawFn) -> tuple[Footprint, Triple]:
     for _ in range(3):
         scale = Fraction(draw(st.integers(1, 3)), draw(st.sampled_from([1, 1, 2])))
         halo, lost = draw(st.integers(0, 2)), draw(st.integers(0, 1))
+        aligned = 1 if padding == "clip" else draw(st.sampled_from([1, 1, 2]))
         core = draw(st.integers(2, 5)) * scale.denominator
         overlap = draw(st.integers(0, core // 2 // scale.denominator)) * scale.denominator
         tile = draw(st.sampled_from([None, *[core + 2 * halo] * 4]))
-        columns.append((tile, overlap, halo, lost, scale, draw(st.integers(2, 9)) + 2 * lost))
-    tile, overlap, halo, lost, scale, shape = zip(*columns, strict=True)
+        size = draw(st.integers(2, 9)) + 2 * lost
+        columns.append((tile, overlap, halo, lost, aligned, scale, size))
+    tile, overlap, halo, lost, aligned, scale, shape = zip(*columns, strict=True)
     footprint = Footprint(
         tile=tile,
         overlap=overlap,
         halo=halo,
         lost=lost,
+        aligned=aligned,
         scale=scale,
         window=draw(st.sampled_from(["crop", "linear", "bump", "mean"])),
         padding=padding,

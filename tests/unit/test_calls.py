@@ -195,6 +195,37 @@ def test_the_tile_named_is_one_that_the_network_takes(monkeypatch: pytest.Monkey
     assert [n % 32 for n in tile[1:]] == [0, 0]
 
 
+@pytest.mark.parametrize("shape", [(64, 64, 64), (64, 32, 32), (64, 20, 64)])
+def test_planes_are_taken_away_where_y_and_x_are_small_already(
+    monkeypatch: pytest.MonkeyPatch, shape: Triple
+) -> None:
+    """Halving the planes alone would not do; half of what has failed is named at least."""
+    restorer = Doubler(most=0)
+    _, tile = refuse(monkeypatch, restorer, shape, restorer.memory((16, 32, 32), 1))
+    assert restorer.memory(tile, 1) <= restorer.memory((16, 32, 32), 1)
+    assert tile[0] < 64
+    assert max(tile[1:]) <= 32
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"tile": (None, 64, 64)}, (64, 32, 32)),
+        ({"multiple_of": (24, 1, 1)}, (24, 32, 32)),
+        ({"halo": (10, 0, 0)}, (32, 32, 32)),
+        ({"halo": (0, 20, 0)}, (1, 64, 32)),  # half of y would be all halo
+        ({"multiple_of": (64, 64, 64)}, (64, 64, 64)),
+    ],
+)
+def test_a_tile_is_made_no_smaller_than_the_footprint_allows(
+    monkeypatch: pytest.MonkeyPatch, facts: dict[str, Any], expected: Triple
+) -> None:
+    """Not where z is taken whole, not below a multiple, and never to a tile that is all halo."""
+    restorer = Doubler(most=0)
+    restorer.footprint = replace(restorer.footprint, **facts)
+    assert refuse(monkeypatch, restorer, (64, 64, 64), 1)[1] == expected
+
+
 class Spoiler(Doubler):
     """Returns one voxel that is no finite number."""
 

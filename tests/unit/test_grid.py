@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vemctl.errors import OptionError
-from vemctl.plugin import Footprint, Place
+from vemctl.plugin import Footprint, Place, WindowName
 from vemctl.tiles.grid import AxisGrid, axis_grid, tile_grid
 from vemctl.tiles.padding import cut_tile
 
@@ -19,16 +22,17 @@ from vemctl.tiles.padding import cut_tile
 @st.composite
 def axis_grids(draw: st.DrawFn) -> AxisGrid:
     scale = Fraction(draw(st.integers(1, 4)), draw(st.integers(1, 2)))
-    whole = scale.denominator
+    whole, aligned = scale.denominator, draw(st.sampled_from([1, 1, 2, 3, 4]))
     halo, lost = draw(st.integers(0, 3)), draw(st.integers(0, 2))
-    core = draw(st.integers(1, 20)) * whole
-    overlap = draw(st.integers(0, core // whole - 1)) * whole
+    overlap = draw(st.integers(0, 10)) * whole
+    core = overlap + draw(st.integers(1, 10)) * math.lcm(whole, aligned)
     size = draw(st.integers(2 * lost + 2, 90))
     footprint = Footprint(
         tile=(core + 2 * halo, 1, 1),
         overlap=(overlap, 0, 0),
         halo=(halo, 0, 0),
         lost=(lost, 0, 0),
+        aligned=(aligned, 1, 1),
         scale=(scale, Fraction(1), Fraction(1)),
         fit=draw(st.booleans()),
     )
@@ -65,6 +69,85 @@ def test_starts_increase_and_the_last_core_reaches_the_end(axis: AxisGrid) -> No
     starts = [axis.start(k) for k in range(axis.num_tiles)]
     assert all(left < right for left, right in pairwise(starts))
     assert axis.output_range(axis.num_tiles - 1)[1] == axis.output_size
+
+
+def aligned(size: int, core: int, overlap: int = 0, halo: int = 0, **facts: Any) -> AxisGrid:
+    """Lay cores, whose starts are multiples of 4, along one axis."""
+    tile = (core + 2 * halo, 1, 1)
+    footprint = Footprint(tile, (overlap, 0, 0), (halo, 0, 0), aligned=(4, 1, 1), **facts)
+    return axis_grid(size, 0, footprint)
+
+
+@given(st.integers(1, 90), st.integers(1, 5), st.integers(0, 9), st.integers(0, 3))
+def test_aligned_cores_start_at_multiples(size: int, steps: int, overlap: int, halo: int) -> None:
+    """The last is put back as far as it can be, and no further than its neighbour asks."""
+    axis = aligned(size, 4 * steps + overlap, overlap, halo)
+    starts = [axis.start(k) for k in range(axis.num_tiles)]
+    assert [start % 4 for start in starts] == [0] * len(starts)
+    assert all(0 < right - left <= axis.stride for left, right in pairwise(starts))
+    assert size <= starts[-1] + axis.core < size + 4 or axis.num_tiles == 1
+
+
+def test_starts_are_counted_from_where_the_output_starts() -> None:
+    """With lost voxels, and a scale whose denominator is kept to as well."""
+    axis = aligned(31, 8, lost=(1, 0, 0))
+    assert [axis.start(k) for k in range(axis.num_tiles)] == [1, 9, 17, 25]
+    axis = aligned(31, 12, scale=(Fraction(2, 3), Fraction(1), Fraction(1)))
+    assert [axis.start(k) for k in range(axis.num_tiles)] == [0, 12, 24]
+    assert axis.output_range(2) == (16, 20)
+
+
+@pytest.mark.parametrize("window", ["crop", "linear"])
+def test_the_last_aligned_tile_reaches_beyond_the_volume(window: WindowName) -> None:
+    """It is padded there, and of its core what lies inside is used."""
+    footprint = Footprint(
+        (1, 1, 10), (0, 0, 2), (0, 0, 1), aligned=(1, 1, 2), window=window, padding="edge"
+    )
+    grid = tile_grid((1, 1, 17), footprint)
+    last = (0, 0, grid.num_tiles - 1)
+    place = grid.place(last)
+    assert (place.start, place.core) == ((0, 0, 10), (1, 1, 8))
+    assert grid.covered(last)[2] == slice(10, 17)
+    assert grid.contribution(last)[2] == slice(11 if window == "crop" else 10, 17)
+    source = grid.source((slice(0, 1), slice(0, 1), slice(12, 17)))
+    assert source[2].stop == 17
+    values = np.arange(17, dtype=np.float32)[None, None, source[2]]
+    tile = cut_tile(values, source, place, "edge")
+    assert tile[0, 0].tolist() == [9, 10, 11, 12, 13, 14, 15, 16, 16, 16]
+
+
+def test_one_tile_alone_needs_no_alignment() -> None:
+    """A volume that a tile holds is not cut, whatever the stride would be."""
+    assert aligned(9, 11, overlap=2).num_tiles == 1
+
+
+@pytest.mark.parametrize(
+    ("tile", "overlap", "halo", "multiple"),
+    [(16, 3, 0, 1), (16, 2, 2, 4), (6, 3, 0, 2), (3, 1, 0, 1), (10, 0, 4, 1), (8, 0, 3, 4)],
+)
+def test_a_stride_that_is_not_aligned_is_refused_with_one_that_is(
+    tile: int, overlap: int, halo: int, multiple: int
+) -> None:
+    """Every overlap and tile that the line names would do."""
+    facts: dict[str, Any] = {"aligned": (4, 1, 1), "multiple_of": (multiple, 1, 1)}
+    footprint = Footprint((tile, 1, 1), (overlap, 0, 0), (halo, 0, 0), **facts)
+    with pytest.raises(OptionError, match=r"multiple of 4; use --(tile|overlap) with") as caught:
+        axis_grid(90, 0, footprint)
+    text = str(caught.value)
+    assert "\n" not in text
+    cured = re.search(r"--tile with (\d+)", text)
+    tile = int(cured[1]) if cured else tile
+    named = re.search(r"--overlap with (\d+)(?: or (\d+))?$", text)
+    assert named is not None
+    for better in filter(None, named.groups()):
+        cure = Footprint((tile, 1, 1), (int(better), 0, 0), (halo, 0, 0), **facts)
+        assert axis_grid(90, 0, cure).stride % 4 == 0
+
+
+def test_clipped_tiles_cannot_be_aligned() -> None:
+    """They would have to be padded; no user can mend it."""
+    with pytest.raises(ValueError, match="along z: tiles that are clipped"):
+        aligned(20, 8, padding="clip")
 
 
 def test_the_published_grid_of_denoise_falls_out_of_the_general_rules() -> None:

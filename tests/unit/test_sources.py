@@ -231,6 +231,87 @@ def test_inputs_that_differ_are_refused(
         pass
 
 
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_one_volume_is_not_two_inputs(tmp_path: Path, kind: str) -> None:
+    """By whatever path it is given twice; the line names what it is given as."""
+    first = array(tmp_path / "a.npy", noise(*SHAPE))
+    second = tmp_path / "." / ".." / tmp_path.name / "a.npy"
+    if kind == "link":
+        second = tmp_path / "b.npy"
+        second.symlink_to(first)
+    if kind == "folder":
+        first = second = image(tmp_path / "a.zarr", "zyx", noise(*SHAPE))
+    match = "is given as view_a and as view_b; expected two volumes$"
+    with (
+        pytest.raises(InputError, match=match),
+        open_sources([first, second], ["view_a", "view_b"], InputOptions()),
+    ):
+        pass
+
+
+def test_equal_volumes_in_two_files_are_two_inputs(tmp_path: Path) -> None:
+    """Only a file itself is not taken twice."""
+    paths = [array(tmp_path / name, noise(*SHAPE)) for name in ("a.npy", "b.npy")]
+    with open_sources(paths, ["view_a", "view_b"], InputOptions()) as sources:
+        assert len(sources.volumes) == 2
+
+
+def stacks(folder: Path, *names: str) -> Path:
+    """Write a folder of stacks."""
+    folder.mkdir()
+    for name in names:
+        array(folder / f"{name}.npy", noise(*SHAPE, dtype="float32"))
+    return folder
+
+
+VIEW_A = ("a_t1", "a_t2", "a_t3", "a_t10")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (VIEW_A, ("b_t1", "b_t2", "b_t3", "b_t10")),
+        (VIEW_A, ("side_t001", "side_t002", "side_t003", "side_t010")),
+        (VIEW_A, ("20240131_cam2_t1", "20240131_cam2_t2", "20240131_cam2_t3", "20240131_cam2_t10")),
+        (("cam1_t4", "cam1_t5"), ("cam2_t4", "cam2_t5")),
+        (("p1_t1", "p1_t2", "p2_t1"), ("1_1", "1_2", "2_1")),
+        (VIEW_A[:1], ("b_t2",)),
+        (VIEW_A, ("b1_t1", "b1_t2", "b2_t3", "b2_t10")),
+        (("t1_20msec", "t2_41msec"), ("t1_21msec", "t2_40msec")),
+    ],
+)
+def test_stacks_are_paired_by_the_numbers_that_count_them(
+    tmp_path: Path, first: tuple[str, ...], second: tuple[str, ...]
+) -> None:
+    """Neither letters nor leading zeros nor numbers that are the same in all names matter."""
+    paths = [stacks(tmp_path / "a", *first), stacks(tmp_path / "b", *second)]
+    with open_sources(paths, ["view_a", "view_b"], InputOptions()) as sources:
+        assert (sources.header.num_timepoints or 1) == len(first)
+
+
+@pytest.mark.parametrize(
+    ("second", "pair"),
+    [
+        (("b_t1", "b_t2", "b_t4", "b_t10"), ("a_t3", "b_t4")),
+        (("b_t2", "b_t3", "b_t10"), ("a_t1", "b_t2")),
+        (("b_t0", "b_t1", "b_t2", "b_t3"), ("a_t1", "b_t0")),
+        (("b1_t1", "b1_t2", "b2_t1", "b2_t2"), ("a_t1", "b1_t1")),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"roi": ":,:8,:", "nan_to_num": True}])
+def test_stacks_that_are_no_pair_are_refused(
+    tmp_path: Path, second: tuple[str, ...], pair: tuple[str, str], options: dict[str, Any]
+) -> None:
+    """A stack that is missing in one folder would shift all that follow; the first is named."""
+    paths = [stacks(tmp_path / "a", *VIEW_A), stacks(tmp_path / "b", *second)]
+    match = rf"{pair[0]}\.npy of view_a and .*{pair[1]}\.npy of view_b .*; rename or remove the odd"
+    with (
+        pytest.raises(InputError, match=match),
+        open_sources(paths, ["view_a", "view_b"], InputOptions(**options)),
+    ):
+        pass
+
+
 def test_volumes_are_closed_whatever_happens(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

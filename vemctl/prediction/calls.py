@@ -15,7 +15,7 @@ import numpy.typing as npt
 from vemctl.errors import DeviceError, VemctlError
 from vemctl.events import Listener, Noted
 from vemctl.nn.device import be_exact, free_memory
-from vemctl.plugin import Place, Restorer, Triple
+from vemctl.plugin import Footprint, Place, Restorer, Triple
 from vemctl.tiles.grid import Region
 
 if TYPE_CHECKING:
@@ -158,18 +158,30 @@ class Caller:
         )
 
     def _too_large(self, job: Job) -> str:
-        """Say which tile would fit: y and x are halved, once at least, until it should."""
-        z, y, x = job[3][0].shape
+        """Say which tile would fit: sides are halved, once at least, until it should."""
+        z, y, x = failed = job[3][0].shape
         needed, free = self._restorer.memory((z, y, x), 1), free_memory(self._device)
-        _, my, mx = self._restorer.footprint.multiple_of
-        while max(y, x) > SMALLEST_TILE:
-            y, x = math.ceil(y / 2 / my) * my, math.ceil(x / 2 / mx) * mx
-            if self._restorer.memory((z, y, x), 1) <= free:
+        while (z, y, x) == failed or self._restorer.memory((z, y, x), 1) > free:
+            smaller = _smaller((z, y, x), self._restorer.footprint)
+            if smaller == (z, y, x):
                 break
+            z, y, x = smaller
         return (
             f"out of memory on {self._device}: one tile takes about {needed / 2**30:.1f} GiB, "
             f"{free / 2**30:.1f} GiB are free; use a smaller tile, such as --tile {z},{y},{x}"
         )
+
+
+def _smaller(tile: Triple, footprint: Footprint) -> Triple:
+    """Halve y and x or, where these are small already, z, as far as the footprint allows."""
+    z, y, x = (
+        half if 2 * halo < (half := math.ceil(n / 2 / multiple) * multiple) < n else n
+        for n, multiple, halo in zip(tile, footprint.multiple_of, footprint.halo, strict=True)
+    )
+    y, x = (half if n > SMALLEST_TILE else n for half, n in ((y, tile[1]), (x, tile[2])))
+    if (y, x) != tile[1:] or footprint.tile[0] is None:
+        return tile[0], y, x
+    return z, y, x
 
 
 def _signature(place: Place) -> tuple[Triple, Triple, Triple]:

@@ -7,7 +7,8 @@ Along each axis::
     tile k   [halo [ start_k .......... start_k+core ) halo)
 
 Starts are ``lost + k * (core - overlap)``; the last core is shifted back to end where the
-produced range ends. All functions count in voxels; triples are (z, y, x).
+produced range ends, or beyond where starts are aligned: at the next multiple. All functions count
+in voxels; triples are (z, y, x).
 """
 
 from __future__ import annotations
@@ -136,11 +137,16 @@ def axis_grid(size: int, axis: int, footprint: Footprint) -> AxisGrid:
     OptionError
         The axis is too short for the planes that the method loses, or tile, halo and overlap
         contradict each other.
+    ValueError
+        Starts are to be aligned, and tiles clipped.
     """
     name = AXES[axis]
     halo, lost, overlap = footprint.halo[axis], footprint.lost[axis], footprint.overlap[axis]
     multiple, scale = footprint.multiple_of[axis], footprint.scale[axis]
     tile, clip = footprint.tile[axis], footprint.padding == "clip"
+    aligned = footprint.aligned[axis]
+    if clip and aligned > 1:
+        raise ValueError(f"aligned to {aligned} along {name}: tiles that are clipped cannot be")
     produced = size - 2 * lost
     if produced < 1:
         raise OptionError(
@@ -183,9 +189,26 @@ def axis_grid(size: int, axis: int, footprint: Footprint) -> AxisGrid:
             f"tile of {tile} and overlap of {overlap} voxels along {name} do not fit the scale "
             f"{scale}: expected multiples of {whole}; change --tile or --overlap"
         )
+    step = math.lcm(whole, aligned)
+    if stride % step:
+        raise OptionError(
+            f"tile of {tile} and overlap of {overlap} voxels along {name} start tiles every "
+            f"{stride} voxels: the network needs a multiple of {step}; "
+            f"use {_aligning(core, stride, step, halo, multiple)}"
+        )
     num_tiles = -(-(produced - core) // stride) + 1
-    last = lost + -(-(produced - core) // whole) * whole
+    last = lost + -(-(produced - core) // step) * step
     return AxisGrid(size, num_tiles, core, stride, overlap // 2, halo, lost, last, scale, clip)
+
+
+def _aligning(core: int, stride: int, step: int, halo: int, multiple: int) -> str:
+    """Return the flags that make the stride a multiple of `step`."""
+    strides = (-(-stride // step) * step, stride // step * step)
+    overlaps = [str(core - each) for each in strides if 0 < each <= core]
+    if overlaps:
+        return f"--overlap with {' or '.join(overlaps)}"
+    tile = -(-(step + 2 * halo) // multiple) * multiple
+    return f"--tile with {tile} and --overlap with {(tile - 2 * halo) % step}"
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from vemctl.plugin import TimeWindow
 from vemctl.prediction.plan import Series
 from vemctl.volumes.fingerprint import fingerprint  # noqa: F401 - known here too
 from vemctl.volumes.open import open_volume
+from vemctl.volumes.stack_folder import StackFolder
 from vemctl.volumes.view import crop, in_time, replace_nonfinite
 from vemctl.volumes.volume import Header, Region, Volume
 from vemctl.workflows.options import InputOptions
@@ -54,20 +56,26 @@ def open_sources(
     Raises
     ------
     InputError
-        A file is missing or unusable, or the inputs differ in shape.
+        A file is missing or unusable, one is given twice, or the inputs differ in shape or in the
+        numbers of their stacks.
     OptionError
         The region of interest, channel or time point is not in the volume.
     """
     with contextlib.ExitStack() as stack:
         volumes: list[Volume] = []
-        for path in paths:
+        stacks: dict[str, Sequence[Path]] = {}
+        for name, path in zip(names, paths, strict=True):
             volume = open_volume(path, axes=options.axes, level=options.level)
             stack.callback(volume.close)
+            if isinstance(volume, StackFolder):
+                stacks[name] = volume.stacks
             if options.roi is not None:
                 volume = crop(volume, parse_roi(options.roi, volume.header))
             if options.nan_to_num:
                 volume = replace_nonfinite(volume)
             volumes.append(volume)
+        _check_distinct(paths, names)
+        _check_in_step(stacks)
         first = volumes[0].header
         for name, volume in zip(names[1:], volumes[1:], strict=True):
             header = volume.header
@@ -90,6 +98,53 @@ def open_sources(
         }
         axes = "".join(axis for axis in "tczyx" if axis in first.axes and axis not in dropped)
         yield Sources(tuple(volumes), series, axes, tuple(volumes))
+
+
+def _check_distinct(paths: Sequence[Path], names: Sequence[str]) -> None:
+    """Refuse one volume as two inputs, which a slip of the hand makes it."""
+    for (path, name), (other, other_name) in itertools.combinations(
+        zip(paths, names, strict=True), 2
+    ):
+        if path.exists() and other.exists() and path.samefile(other):
+            raise InputError(
+                f"{other} is given as {name} and as {other_name}; expected two volumes"
+            )
+
+
+def _check_in_step(stacks: Mapping[str, Sequence[Path]]) -> None:
+    """Refuse folders of stacks of which one lacks a time point or has one more.
+
+    Stacks are paired by their order, and belong together if one of the numbers that vary in their
+    names, such as a counter beside a time stamp, is the same in all pairs.
+    """
+    for (name, paths), (other, others) in itertools.combinations(stacks.items(), 2):
+        counters, expected = _counters(paths), _counters(others)
+        if not counters or not expected:
+            continue
+        in_step = any(
+            _starts_alike(one, partner) and len(set(one)) == len(one)
+            for one in counters
+            for partner in expected
+        )
+        pairs = list(zip(zip(*counters, strict=True), zip(*expected, strict=True), strict=False))
+        odd = next((n for n, (one, partner) in enumerate(pairs) if one != partner), None)
+        if in_step or odd is None:
+            continue
+        raise InputError(
+            f"{paths[odd]} of {name} and {others[odd]} of {other} would be taken for one time "
+            "point: expected the same numbers in their names; rename or remove the odd one"
+        )
+
+
+def _starts_alike(one: Sequence[int], other: Sequence[int]) -> bool:
+    shared = min(len(one), len(other))
+    return one[:shared] == other[:shared]
+
+
+def _counters(stacks: Sequence[Path]) -> list[tuple[int, ...]]:
+    """Return the numbers that vary in the names of stacks: for each, what all stacks have."""
+    numbers = [[int(number) for number in re.findall(r"\d+", path.stem)] for path in stacks]
+    return [each for each in zip(*numbers, strict=True) if len(set(each)) > 1]
 
 
 def seen_through(sources: Sources, window: TimeWindow) -> Sources:

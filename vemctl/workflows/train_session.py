@@ -18,13 +18,13 @@ from vemctl.learning import Batch, Trainer, TrainingRequest
 from vemctl.method import Method
 from vemctl.nn import device as devices
 from vemctl.nn.gradients import GradientSteps
-from vemctl.sampling import Patches, Sample, Sampler
+from vemctl.sampling import Patches, Sample, Sampler, TrainingData
 from vemctl.training import loader, patches
 from vemctl.training.schedule import Schedule
 from vemctl.training.world import World
 from vemctl.weights import Resolved
 from vemctl.workflows.peek import peek
-from vemctl.workflows.train_options import TrainRequest
+from vemctl.workflows.train_options import DataOptions, TrainRequest
 from vemctl.workflows.train_statistics import with_statistics
 from vemctl.workflows.weights import files_for, resolve_for
 
@@ -96,6 +96,7 @@ def session(
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's libraries ask for it
     torch.use_deterministic_algorithms(request.compute.deterministic)
     wanted = method.training_data(request.method_options, request.volumes)
+    _check_fraction(request.data, wanted)
     weights = None
     if request.command == "finetune":
         weights = resolve_for(method, request.weights, listen, stop)
@@ -154,6 +155,16 @@ def session(
         drawn = stack.enter_context(_decoded(request, training, own, listen, stop))
         yield Session(
             trainer, gradients, description, drawn, validation, schedule, own, weights, files
+        )
+
+
+def _check_fraction(options: DataOptions, wanted: TrainingData) -> None:
+    """Refuse a fraction that would have no effect."""
+    fraction = options.validation_fraction
+    if fraction != DataOptions().validation_fraction and any(wanted.validation.values()):
+        raise OptionError(
+            f"--validation-fraction {fraction:g}: there are volumes of their own to validate on; "
+            "leave it out"
         )
 
 

@@ -46,9 +46,18 @@ def optics(
     told: list[str] = []
     views = [facts_of((20, 30, 40), size) for size in voxel_sizes]
     found = choose_optics(
-        options or PredictOptions(), files or {}, tensors or {}, known or {}, views, told.append
+        options or PredictOptions(),
+        files or {},
+        tensors or {},
+        known or {},
+        views,
+        told.append,
+        replacing=REPLACING,
     )
     return found, told
+
+
+REPLACING = ("tilt", "fwhm_lateral", "fwhm_axial", "psf_size")
 
 
 @pytest.mark.parametrize(
@@ -58,27 +67,29 @@ def optics(
         ((60, 768, 768), (76, 320, 320), (1, 3, 3)),
         ((180, 600, 600), (196, 256, 256), (1, 4, 4)),
         ((500, 300, 300), (192, 256, 256), (4, 2, 2)),
-        ((10, 40, 50), (28, 104, 116), (1, 1, 1)),
+        ((10, 40, 50), (28, 56, 68), (1, 1, 1)),
+        ((101, 300, 700), (120, 316, 320), (1, 1, 3)),
     ],
 )
 def test_all_planes_are_in_a_tile_where_they_fit(shape: Any, tile: Any, tiles: Any) -> None:
-    """With eight planes beyond either end; thick stacks are cut along z too."""
+    """With eight voxels beyond either end of what is not cut; thick stacks are cut along z too."""
     grid = geometry(shape)
     assert grid.tile_shape == tile
     assert tuple(axis.num_tiles for axis in grid.axes) == tiles
     assert all(n % 4 == 0 for n in grid.tile_shape)
-    assert grid.axes[0].halo == (32 if tiles[0] > 1 else 8)
-    assert grid.axes[1].halo == 32
+    for axis, count in zip(grid.axes, tiles, strict=True):
+        assert axis.halo == (32 if count > 1 else 8)
+        assert axis.last_start % 4 == 0
 
 
-@pytest.mark.parametrize(("planes", "halo"), [(104, 1), (101, 0), (120, 8), (96, 32), (128, 8)])
-def test_a_tile_of_the_user_says_whether_z_is_cut(planes: int, halo: int) -> None:
-    """As many planes as there are or more: it is not, and what is spare is the gap."""
-    tiling = Tiling(tile=(planes, 128, 128))
-    if planes == 101:
-        assert geometry((101, 300, 300), tiling).tile_shape[0] == 104
-        return
-    assert geometry((101, 300, 300), tiling).axes[0].halo == halo
+@pytest.mark.parametrize(
+    ("planes", "tile", "halo"),
+    [(101, 120, 8), (104, 120, 8), (120, 120, 8), (128, 120, 8), (96, 96, 32)],
+)
+def test_a_tile_of_the_user_says_whether_z_is_cut(planes: int, tile: int, halo: int) -> None:
+    """As many planes as there are mean all of them, and still the gap between both ends."""
+    grid = geometry((101, 300, 300), Tiling(tile=(planes, 128, 128)))
+    assert (grid.tile_shape[0], grid.axes[0].halo) == (tile, halo)
 
 
 def test_margins_and_blending_are_the_users() -> None:
@@ -124,12 +135,17 @@ def test_what_the_published_program_cannot_do_is_refused(
         ({"mode": "rl", "psf_size": 34}, r"--psf-size 34: expected 4 k \+ 1"),
         ({"mode": "rl", "psf_a": "a.tif"}, "expected --psf-b too"),
         ({"mode": "rl", "psf_b": "b.tif"}, "expected --psf-a too"),
+        ({"mode": "rl", "psf_a": "a.tif", "psf_b": "b.tif", "tilt": 20.0}, "--tilt: has no effect"),
+        (
+            {"mode": "rl", "psf_a": "a.tif", "psf_b": "b.tif", "voxel_size": 60.0},
+            "--voxel-size: has no effect",
+        ),
     ],
 )
 def test_options_without_sense_are_refused(options: Any, words: str) -> None:
     """In one line."""
     views = Request([facts_of((12, 40, 40))] * 2)
-    if "psf_a" in options or "psf_b" in options:
+    if ("psf_a" in options) != ("psf_b" in options):
         with pytest.raises(OptionError, match=words):
             files_of(PredictOptions(**options))
         return
@@ -141,6 +157,38 @@ def test_widths_have_no_effect_beside_files() -> None:
     """And are refused."""
     with pytest.raises(OptionError, match="--fwhm-axial: has no effect with --psf-a"):
         files_of(PredictOptions(psf_a="a", psf_b="b", fwhm_axial=600.0))
+
+
+def test_only_files_are_centred() -> None:
+    """Theoretical ones are, and those of weights are as they were trained with."""
+    with pytest.raises(OptionError, match="--centre-psf: is for --psf-a and --psf-b"):
+        files_of(PredictOptions(centre_psf=True))
+
+
+@pytest.mark.parametrize(
+    ("tiling", "margin", "flag"),
+    [
+        (Tiling(tile=(8, 8, 8)), None, "--tile"),
+        (Tiling(overlap=(0, 4, 4)), None, "--overlap"),
+        (Tiling(window="linear"), None, "--blend"),
+        (Tiling(), 4, "--margin"),
+    ],
+)
+def test_the_published_demonstration_takes_whole_views(
+    tiling: Tiling, margin: int | None, flag: str
+) -> None:
+    """So that what is wished of tiles has no effect."""
+    request = Request([facts_of((12, 40, 40))] * 2, as_original=True, tiling=tiling)
+    with pytest.raises(OptionError, match=f"{flag}: "):
+        make_restorer(None, PredictOptions(mode="rl", margin=margin), request)
+
+
+def test_margins_that_leave_nothing_are_refused() -> None:
+    """And the cure may be a smaller margin, too."""
+    with pytest.raises(
+        OptionError, match="between margins of 32; expected more than 64, or a smal"
+    ):
+        geometry((12, 300, 300), Tiling(tile=(12, 64, 128)))
 
 
 def test_maxima_are_measured_where_they_are_used() -> None:
@@ -184,7 +232,12 @@ def test_files_come_first_then_those_of_the_weights(tmp_path: Path) -> None:
     assert optics(files=files, tensors=tensors)[0].psf_a.shape == (9, 9, 9)
     kept, told = optics(tensors=tensors, known={"voxel_size": [61.7] * 3})
     assert (kept.source, kept.psf_b.shape, told) == ("weights", (5, 5, 5), [])
-    assert optics(PredictOptions(tilt=20.0), tensors=tensors)[0].source == "theoretical"
+    replaced, told = optics(PredictOptions(tilt=20.0), tensors=tensors)
+    assert (replaced.source, replaced.told["tilt"]) == ("theoretical", 20.0)
+    assert "--tilt: theoretical point spread functions are used instead" in told[0]
+    wide, _ = optics(PredictOptions(fwhm_axial=500.0), tensors=tensors, known={"tilt": 25.0})
+    assert wide.told["tilt"] == 25.0
+    assert optics(tensors={}, known={"tilt": 25.0})[0].told["tilt"] == 25.0
 
 
 def test_doubtful_functions_are_told(tmp_path: Path) -> None:
@@ -204,6 +257,28 @@ def test_doubtful_functions_are_told(tmp_path: Path) -> None:
     tensors = {key: torch.ones(5, 5, 5) for key in TENSORS}
     _, told = optics(tensors=tensors, known={"voxel_size": [100.0] * 3})
     assert "trained on voxels of 100 nm" in told[0]
+
+
+def test_a_background_or_long_tails_are_told(tmp_path: Path) -> None:
+    """Both would be taken for blur, or be cut off where a training blurs."""
+    files = {key: tmp_path / f"{key}.tif" for key in ("psf_a", "psf_b")}
+    for path, view in zip(files.values(), ("a", "b"), strict=True):
+        tifffile.imwrite(path, theoretical_psf(view, voxel_size=61.7, fwhm_axial=1400.0) + 0.05)
+    found, told = optics(files=files)
+    assert len(told) == 2
+    assert all("has a background of" in text for text in told)
+    found.warn_of_kernels(told.append)
+    assert "outside the 19 x 19 x 19 voxels" in told.pop()
+    usual, told = optics()
+    usual.warn_of_kernels(told.append)
+    assert told == []
+
+
+def test_a_stated_voxel_size_that_contradicts_the_views_is_told() -> None:
+    """It is taken all the same."""
+    found, told = optics(PredictOptions(voxel_size=100.0))
+    assert found.told["voxel_size"] == 100.0
+    assert "the views say 61.7 x 61.7 x 61.7 nm" in told[0]
 
 
 def test_voxels_that_are_no_cubes_are_refused() -> None:

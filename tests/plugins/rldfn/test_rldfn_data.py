@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from vemctl_rldfn.data import (
     MAXIMUM,
+    MINIMUM,
     ROLES,
     VIEW_A,
     VIEW_B,
@@ -118,7 +119,7 @@ def test_what_does_not_pair_is_refused(tmp_path) -> None:
 def test_every_volume_is_divided_by_its_own_maximum() -> None:
     """That of each time point by itself, as the published program has a file for each."""
     facts = VolumeFacts((4, 4, 4), "uint16", each_series={MAXIMUM: [51.0]})
-    assert training_statistics() == (MAXIMUM,) == ("series:max",)
+    assert training_statistics() == (MAXIMUM, MINIMUM) == ("series:max", "series:min")
     assert maximum_of(facts) == 51.0
 
 

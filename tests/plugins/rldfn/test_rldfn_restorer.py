@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ def test_memory_of_a_tile_is_told(published: dict[str, Any], views: list[np.ndar
 def test_results_are_floats_and_told_how_they_came_about(views: list[np.ndarray]) -> None:
     """32 bits, unless the user says otherwise; point spread functions are in the plan."""
     restorer: Any = restorer_of(None, views, PLAIN)
-    assert restorer.output.dtype == "float32"
+    assert (restorer.output.dtype, restorer.output.usual_dtype) == (None, "float32")
     assert restorer.settled["psf"] == "theoretical"
     assert restorer.settled["normalize"] == "volume"
     assert restorer.settled["tilt"] == 30.8
@@ -237,6 +238,36 @@ def test_the_published_program_has_its_own_units(views: list[np.ndarray]) -> Non
     options = PredictOptions(values="input", mode="rl")
     with pytest.raises(OptionError, match="--values input"):
         restorer_of(None, views, options, as_original=True)
+
+
+def test_negative_values_count_as_nothing_and_are_told_once(views: list[np.ndarray]) -> None:
+    """Otherwise what is divided by crosses 0, and the result is none."""
+    below = [view - 20 for view in views]
+    told: list[str] = []
+    found = fuse(restorer_of(None, below, PLAIN, warn=told.append), below)
+    expected = fuse(
+        restorer_of(None, [v.clip(0) for v in below], PLAIN), [v.clip(0) for v in below]
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert len(told) == 1
+    assert "negative values" in told[0]
+
+
+def test_each_channel_is_checked_by_itself() -> None:
+    """Views of one channel that are exchanged are told, though those of another fit."""
+    made = dual_view(3, (40, 72, 72))
+    facts = [
+        replace(facts_of(v), num_channels=2, each_series={by_series("max"): [v.max()] * 2})
+        for v in (made.view_a, made.view_b)
+    ]
+    told: list[str] = []
+    restorer = make_restorer(None, PredictOptions(mode="rl"), Request(facts, warn=told.append))
+    tiles = [torch.from_numpy(v.astype(np.float32))[None, None] for v in (made.view_a, made.view_b)]
+    place = Place((0, 0, 0), (40, 72, 72), (0, 0, 0), (0, 0, 0), 0)
+    restorer(tiles, [place])
+    assert told == []
+    restorer(tiles[::-1], [replace(place, series=1)])
+    assert "swapped" in told[0]
 
 
 @pytest.mark.gpu

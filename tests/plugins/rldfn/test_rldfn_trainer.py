@@ -14,7 +14,7 @@ from parity import load_fixture
 from vemctl_rldfn import building
 from vemctl_rldfn.building import PREFIXES, build
 from vemctl_rldfn.checkpoints import build_discriminators, build_fusion, read_networks
-from vemctl_rldfn.data import MAXIMUM, ROLES
+from vemctl_rldfn.data import MAXIMUM, MINIMUM, ROLES
 from vemctl_rldfn.deconvolving import DualViewDeconvolution
 from vemctl_rldfn.optics import Optics
 from vemctl_rldfn.section_plans import Offset, SectionPlan, StepOffsets
@@ -27,7 +27,9 @@ from vemctl.nn.own_weights import write_weights
 from vemctl.plugin import TrainingRequest, VolumeFacts
 
 PATCH = (16, 16, 20)
-FACTS = VolumeFacts((20, 24, 28), "uint16", (60.0,) * 3, each_series={MAXIMUM: [900.0]})
+FACTS = VolumeFacts(
+    (20, 24, 28), "uint16", (60.0,) * 3, each_series={MAXIMUM: [900.0], MINIMUM: [0.0]}
+)
 SMALL = TrainOptions(
     view_a=(Path("a.tif"),),
     view_b=(Path("b.tif"),),
@@ -409,7 +411,7 @@ def test_patches_without_room_are_refused(changes, shape, words: str, make) -> N
 
 def test_volumes_that_cannot_be_learned_from_are_refused(make) -> None:
     """Without light, or without a size of voxels where it is needed."""
-    dark = replace(FACTS, each_series={MAXIMUM: [0.0]})
+    dark = replace(FACTS, each_series={MAXIMUM: [0.0], MINIMUM: [0.0]})
     with pytest.raises(InputError, match=r"b\.tif: its largest value is 0"):
         make(data={"view_a": [FACTS], "view_b": [dark]})
     unknown = {role: [replace(FACTS, voxel_size=None)] for role in ROLES}

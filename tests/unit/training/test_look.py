@@ -17,7 +17,7 @@ from unit.training.conftest import write
 from unit.training.samplers import CountingSampler, PlainSampler
 from unit.volumes.conftest import make_data
 
-from vemctl.errors import InputError
+from vemctl.errors import InputError, OptionError
 from vemctl.events import ignore
 from vemctl.learning import TrainingRequest, see_nothing
 from vemctl.plugin import Method, NoOptions, TrainingData
@@ -137,11 +137,24 @@ def test_volumes_of_their_own_are_not_looked_at(volume: Path, tmp_path: Path) ->
     held = tmp_path / "held.npy"
     np.save(held, np.zeros((4, 20, 24), np.uint16) + np.arange(24, dtype=np.uint16))
     method = Looker(held=(held,))
-    with opened(method, [volume]):
+    with opened(method, [volume], fraction=0.1):
         assert method.told is not None
         samples = list(method.told.look(method.sampler, 200))
         assert {place[1] for place in places(samples)} == set(range(SLICES - 1))
         assert all(sample["image"].max() * 2 > 24 for sample in samples)
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.25])
+def test_a_fraction_is_refused_beside_volumes_of_their_own(volume: Path, fraction: float) -> None:
+    """It would have no effect; without such volumes it has one."""
+    match = f"^--validation-fraction {fraction:g}: there are volumes of their own .*; leave it out$"
+    with (
+        pytest.raises(OptionError, match=match),
+        opened(Looker(held=(volume,)), [volume], fraction=fraction),
+    ):
+        pass
+    with opened(Looker(), [volume], fraction=fraction) as ready:
+        assert (ready.validation is None) == (fraction == 0)
 
 
 def test_a_trainer_is_told_the_names_that_were_typed(volume: Path) -> None:
