@@ -181,6 +181,11 @@ def test_plain_deconvolution_needs_no_weights(fuse: Fuse, tmp_path: Path) -> Non
         np.testing.assert_allclose(made, expected * sum(highest) / 2, rtol=1e-4)
         made_by = read_provenance(tmp_path / f"{iterations}.zarr") or {}
         assert made_by["weights"] is None
+    for name, view in zip("cd", views, strict=True):
+        np.save(tmp_path / f"{name}.npy", view.astype(np.uint16))
+    words = ("--mode", "rl", *PSFS, "--iterations", "5", "--dtype", "uint16")
+    counts = fuse("counts.zarr", *words, a="c.npy", b="d.npy")
+    np.testing.assert_array_equal(counts, np.rint(made.clip(0, 65535)).astype(np.uint16))
     words = ("--mode", "rl", "--values", "unit", *PSFS, "--iterations", "5")
     unit = fuse("unit.zarr", *words, **names)
     np.testing.assert_allclose(unit * sum(highest) / 2, made, rtol=1e-5)
