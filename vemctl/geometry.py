@@ -6,9 +6,10 @@ Triples are always (z, y, x). Authors of methods import these from `vemctl.plugi
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from typing import Any, Literal, get_args
 
 Triple = tuple[int, int, int]
 WindowName = Literal["crop", "linear", "bump", "mean"]
@@ -69,6 +70,78 @@ class Footprint:
     padding: PaddingName = "reflect"
     fit: bool = True
     batched: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the footprint as JSON types; fractions are text, such as "3/2"."""
+        made: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            made[name] = list(value) if isinstance(value, tuple) else value
+        return made | {"scale": [str(part) for part in self.scale]}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Footprint:
+        """Return the footprint that `to_json` recorded; what is missing has its default.
+
+        Raises
+        ------
+        ValueError
+            It is no record of a footprint; says what was expected.
+        """
+        if not isinstance(record, Mapping):
+            raise ValueError(f"footprint: {record!r}, expected a mapping")  # noqa: TRY004 (one error)
+        known = {field.name: field for field in dataclasses.fields(cls)}
+        for name in record:
+            if name not in known:
+                raise ValueError(f"footprint: unknown key {name!r}")
+        if "tile" not in record:
+            raise ValueError("footprint: no 'tile'")
+        return cls(**{name: _read(name, value) for name, value in record.items()})
+
+
+_LEAST = {"tile": 1, "overlap": 0, "halo": 0, "lost": 0, "multiple_of": 1, "aligned": 1}
+_CHOICES = {"window": get_args(WindowName), "padding": get_args(PaddingName)}
+
+
+def _read(name: str, value: Any) -> Any:
+    """Return a field of a footprint from its JSON type.
+
+    Raises
+    ------
+    ValueError
+        It is of another type, or out of range.
+    """
+    if name in _CHOICES:
+        good, wanted = value in _CHOICES[name], f"one of {', '.join(_CHOICES[name])}"
+    elif name == "bump_sigma":
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        good, wanted = good and 0 < value < float("inf"), "a number above 0"
+    elif name in _LEAST:
+        wanted = f"three whole numbers, at least {_LEAST[name]}"
+        good = isinstance(value, list | tuple) and len(value) == 3
+        good = good and all(
+            (part is None and name == "tile") or (type(part) is int and part >= _LEAST[name])
+            for part in value
+        )
+        value = tuple(value) if good else value
+    elif name == "scale":
+        wanted, parts = 'three fractions above 0, such as "3/2"', _fractions(value)
+        good, value = parts is not None, parts or value
+    else:
+        good, wanted = isinstance(value, bool), "true or false"
+    if not good:
+        raise ValueError(f"footprint: {name} is {value!r}, expected {wanted}")
+    return value
+
+
+def _fractions(value: Any) -> tuple[Fraction, ...] | None:
+    """Return three fractions from their texts; None if they are none."""
+    if not isinstance(value, list | tuple) or len(value) != 3:
+        return None
+    try:
+        parts = tuple(Fraction(part) for part in value if isinstance(part, str))
+    except (ValueError, ZeroDivisionError):
+        return None
+    return parts if len(parts) == 3 and min(parts) > 0 else None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from vemctl.events import Event, StageAdvanced
 from vemctl.volumes.destination import Destination
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.volume import Layout
+from vemctl.workflows.run_record import RECORD
 
 
 def written(path: Path, values: np.ndarray) -> Path:
@@ -39,11 +40,11 @@ def everything(path: Path) -> np.ndarray:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of the files of a store, but for the one that tells its name."""
+    """Return the SHA-256 of the files of a store, but for what tells its name or times."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path != folder / "zarr.json"
+        if path.is_file() and path != folder / "zarr.json" and path.name != RECORD
     }
 
 

@@ -16,6 +16,7 @@ import torch
 from parity import load_fixture
 
 from vemctl.__main__ import main
+from vemctl.workflows.run_record import RECORD
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -79,9 +80,9 @@ def noisy(tmp_path: Path) -> Path:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file below `folder` by its relative path."""
+    """Return the SHA-256 of every file below `folder` by its relative path, but of times."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and path.name != RECORD
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from vemctl.errors import DeviceError
 
@@ -77,6 +78,31 @@ def available() -> list[str]:
     cuda = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     mps = ["mps"] if torch.backends.mps.is_available() else []
     return [*cuda, *mps, "cpu"]
+
+
+def in_use(device: str) -> dict[str, Any]:
+    """Return what a device is called, and how much of its own memory was taken at most.
+
+    Parameters
+    ----------
+    device : str
+        A torch device.
+
+    Returns
+    -------
+    dict
+        JSON types: ``device_name``, and ``peak_device_memory_bytes``, None where the device has
+        no memory of its own.
+    """
+    if not device.startswith("cuda"):
+        return {"device_name": device, "peak_device_memory_bytes": None}
+    import torch
+
+    peak = int(torch.cuda.max_memory_allocated(device))
+    return {
+        "device_name": str(torch.cuda.get_device_name(device)),
+        "peak_device_memory_bytes": peak,
+    }
 
 
 def free_memory(device: str) -> int:

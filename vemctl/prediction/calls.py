@@ -26,6 +26,8 @@ Job = tuple[Triple, Place, Region, tuple[Floats, ...]]
 """Index of a tile, its place, the part of its core that is wanted, and one array per input."""
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 SMALLEST_TILE = 32
+WARM = 2
+"""Calls after which a time can be believed."""
 LONG_CALL = 5.0
 """Seconds of a call, against which what is done once does not count."""
 
@@ -51,6 +53,10 @@ class Caller:
     ----------
     seconds : float
         Spent in the network's own calls so far.
+    calls, tiles : int
+        How many there were, and on how many tiles.
+    seconds_at_first : float
+        What an early call took: the second, since the first one warms up, if there was one.
     """
 
     def __init__(
@@ -61,7 +67,8 @@ class Caller:
         self._precision = precision
         self._listen = listen
         self.batch = batch
-        self.seconds = 0.0
+        self.seconds = self.seconds_at_first = 0.0
+        self.calls = self.tiles = 0
         if device.startswith("cuda"):
             be_exact()
 
@@ -115,7 +122,7 @@ class Caller:
             (index, part, cores[i, 0][part].float().cpu().numpy())
             for i, (index, _, part, _) in enumerate(jobs)
         ]
-        self.seconds += time.perf_counter() - began  # fetching waited for the device
+        self._note(time.perf_counter() - began, len(jobs))  # fetching waited for the device
         for index, _, piece in wanted:
             if not np.isfinite(piece).all():
                 raise VemctlError(
@@ -123,6 +130,13 @@ class Caller:
                     f"numbers; {self._cure()}"
                 )
         return wanted
+
+    def _note(self, seconds: float, tiles: int) -> None:
+        self.seconds += seconds
+        self.calls += 1
+        self.tiles += tiles
+        if self.calls <= WARM:
+            self.seconds_at_first = seconds
 
     def _cure(self) -> str:
         if self._precision == "fp16":

@@ -12,6 +12,7 @@ import numpy as np
 from vemctl.errors import InputError, OptionError
 from vemctl.volumes.array_volume import ArrayVolume, MappedFile, make_header
 from vemctl.volumes.axes import check_dtype, resolve_axes
+from vemctl.volumes.sidecar import read_described
 from vemctl.volumes.tiff_metadata import tiff_axes, tiff_kind, tiff_voxel_size
 from vemctl.volumes.tiff_pages import check_chain, check_compression, check_end, check_pages
 from vemctl.volumes.volume import VoxelSize
@@ -74,6 +75,8 @@ def _open(path: Path, tif: Any, axes: str | None, level: int, num_pages: int) ->
         "level": level,
         "num_levels": len(finest.levels),
     }
+    if size is not None and level == 0:  # TIFF itself has no room for a place
+        common["translation"] = read_described(path, series.shape).translation
     kind = tiff_kind(tif)
     if series.dataoffset is not None and series.keyframe.is_memmappable:
         dtype = np.dtype(series.dtype).newbyteorder(tif.byteorder)

@@ -70,14 +70,15 @@ def _translation(
 ) -> VoxelSize | None:
     """Return the centre of the first output voxel in the input's coordinates, in nanometres.
 
-    The edge, not the centre, of the first produced voxel stays where it was.
+    The edge, not the centre, of the first produced voxel stays where it was. A part of a volume
+    says so even where it begins with the volume's first voxel.
     """
     start = sources.header.translation or (0.0, 0.0, 0.0)
     z, y, x = (
         offset + (axis.lost - 0.5) * before + 0.5 * after
         for offset, axis, before, after in zip(start, grid.axes, old, new, strict=True)
     )
-    return (z, y, x) if any((z, y, x)) else None
+    return (z, y, x) if any((z, y, x)) or sources.header.translation else None
 
 
 def refuse_unused(output: Path, options: OutputOptions) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 import threading
@@ -22,7 +21,7 @@ from vemctl.events import (
 from vemctl.plugin import Method
 from vemctl.prediction import engine
 from vemctl.prediction.allocator import share_arena
-from vemctl.prediction.calls import Caller, Job, seconds_per_tile
+from vemctl.prediction.calls import Caller
 from vemctl.prediction.ledger import Ledger, differences
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import partial_folder
@@ -36,10 +35,11 @@ from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.phases import Phases
 from vemctl.workflows.preparation import Prepared, identity, prepare
 from vemctl.workflows.provenance import made_by, provenance, recordable
+from vemctl.workflows.run_record import note_run
 from vemctl.workflows.sources import Sources, open_sources
+from vemctl.workflows.timing import time_tiles
 from vemctl.workflows.weights import read_by
 
-TIMED_TILES = 2
 LEDGER = "ledger.jsonl"
 
 
@@ -73,7 +73,7 @@ def plan_prediction(request: PredictRequest, listen: Listener = ignore) -> dict[
         _check_place(request, 0)
         prepared = prepare(request, method, sources, listen, threading.Event())
         plan = prepared.plan
-        per_tile = _time_tiles(request, prepared)
+        per_tile = time_tiles(request, prepared)
         return {
             "method": method.name,
             "inputs": [str(path) for path in request.inputs],
@@ -122,6 +122,7 @@ def predict(
         _check_place(request, _needed_bytes(request, prepared), prepared)
         with exclusive(request.output, listen):
             facts = _run(request, method, prepared, sources, listen, stop)
+            note_run(request.output, prepared.device, facts, time.monotonic() - began, listen)
     seconds = time.monotonic() - began
     listen(Finished(request.output, seconds))
     return PredictResult(request.output, facts | {"seconds": round(seconds, 2)})
@@ -198,25 +199,6 @@ def _known(request: PredictRequest) -> dict[str, Any] | None:
     return identity if isinstance(identity, dict) else None
 
 
-def _time_tiles(request: PredictRequest, prepared: Prepared) -> float:
-    plan = prepared.plan
-    block = next(plan.blocks())
-    one = plan.series[0]
-    jobs: list[Job] = []
-    for index in itertools.islice(plan.grid.touching(block), TIMED_TILES):
-        region = plan.grid.contribution(index)
-        read = [
-            volume.read(plan.grid.source(region), channel=one.channel, timepoint=one.timepoint)
-            for volume in prepared.sources.seen
-        ]
-        jobs += itertools.islice(engine.tile_jobs(plan, None, region, read), 1)
-    if len(jobs) == 1:
-        jobs *= TIMED_TILES
-    return seconds_per_tile(
-        prepared.restorer, prepared.device, request.compute.precision, plan.batch, jobs
-    )
-
-
 def _run(
     request: PredictRequest,
     method: Method,
@@ -269,6 +251,8 @@ def _run(
     return {
         "resumed": resumed,
         "network_seconds": round(caller.seconds, 2),
+        "estimated_network_seconds": round(caller.seconds_at_first * caller.calls, 2),
+        "tiles_computed": caller.tiles,
         "batch": caller.batch,
         "plan": plan.to_json(),
     }

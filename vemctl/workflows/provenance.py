@@ -85,6 +85,9 @@ def provenance(
             "halo": list(footprint.halo),
             "window": footprint.window,
             "batch": prepared.plan.batch,
+            # What lays the same grid again, for whoever looks for seams between the tiles.
+            "shape": [axis.size for axis in prepared.plan.grid.axes],
+            "footprint": footprint.to_json(),
         },
         "settled": prepared.settled,
         "statistics": prepared.statistics,

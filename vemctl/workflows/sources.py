@@ -86,8 +86,8 @@ def open_sources(
                         f"{getattr(header, what)}, {names[0]} has {getattr(first, what)}; "
                         f"expected the same: register or crop them, or use --roi"
                     )
-        timepoints = _chosen("timepoint", options.timepoint, first.num_timepoints, first)
-        channels = _chosen("channel", options.channel, first.num_channels, first)
+        timepoints = chosen("timepoint", options.timepoint, first.num_timepoints, first)
+        channels = chosen("channel", options.channel, first.num_channels, first)
         series = tuple(
             Series(t, c, i, j) for i, t in enumerate(timepoints) for j, c in enumerate(channels)
         )
@@ -207,7 +207,23 @@ def parse_roi(text: str, header: Header) -> Region:
     return parts[0], parts[1], parts[2]
 
 
-def _chosen(name: str, asked: str, count: int | None, header: Header) -> list[int]:
+def chosen(name: str, asked: str, count: int | None, header: Header) -> list[int]:
+    """Return the channels or time points that an option chooses.
+
+    Parameters
+    ----------
+    name : {"channel", "timepoint"}
+    asked : str
+        A number, or "all".
+    count : int, optional
+        How many there are; None where the volume has no such axis.
+    header : Header
+
+    Raises
+    ------
+    OptionError
+        There is no such one.
+    """
     there = count or 1
     if asked == "all":
         return list(range(there))

@@ -398,3 +398,11 @@ def test_a_stale_sidecar_is_not_believed(tmp_path: Path):
         open_volume(path)
     path.unlink()
     assert read_provenance(path) is None
+
+
+@pytest.mark.parametrize("name", ["v.zarr", "v.tif", "v.npy", "v.mrc"])
+def test_a_volume_knows_where_it_lies(tmp_path: Path, name):
+    """In its metadata or, where the format has no room, in its sidecar."""
+    layout = make_layout("zyx", SHAPE, translation=(80.0, 0.0, -16.0))
+    write_volume(tmp_path / name, make_data(SHAPE), layout)
+    assert open_volume(tmp_path / name).header.translation == (80.0, 0.0, -16.0)
