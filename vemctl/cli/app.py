@@ -37,7 +37,12 @@ class Root(LazyGroup):
         "demo": Target("vemctl.cli.demo", "Make a noisy volume, restore it, and compare.", RESTORE),
         "weights": Target("vemctl.cli.weights", "List, fetch, verify and carry weights.", RESTORE),
         "methods": Target("vemctl.cli.methods", "List the installed methods.", LOOK),
+        "evaluate": Target(
+            "vemctl.cli.evaluate", "Judge a result, against the truth or alone.", LOOK
+        ),
         "info": Target("vemctl.cli.info", "Show what a volume file holds.", LOOK),
+        "preview": Target("vemctl.cli.preview", "Make a picture of a volume, or of two.", LOOK),
+        "report": Target("vemctl.cli.report", "Write up a run or an output as one page.", LOOK),
         "doctor": Target("vemctl.cli.doctor", "Check the installation and the machine.", LOOK),
     }
 

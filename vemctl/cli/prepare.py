@@ -26,7 +26,7 @@ from vemctl.workflows.prepare_options import PREPARE_GROUPS, PrepareRequest
 from vemctl.workflows.settings import Setting, settings_of
 
 COMMON = tuple(setting for group in PREPARE_GROUPS.values() for setting in settings_of(group))
-SWITCHES = {name: flag for name, flag in CLI_ONLY.items() if name != "offline"}
+SWITCHES = {name: flag for name, flag in CLI_ONLY.items() if name not in ("offline", "report")}
 KIND = inspect.Parameter.KEYWORD_ONLY
 
 

@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from vemctl.cli.progress import reporter
@@ -26,6 +27,7 @@ def carry_out(
     quiet: bool = False,
     verbose: bool = False,
     no_progress: bool = False,
+    report: bool = False,
 ) -> None:
     """Carry a request out, or show its plan.
 
@@ -38,16 +40,24 @@ def carry_out(
         Print one JSON object on standard output.
     quiet, verbose, no_progress : bool
         How much is told on standard error.
+    report : bool
+        Write a report of the output in the end.
     """
     from vemctl.workflows.predict import plan_prediction, predict
+    from vemctl.workflows.report import check_place, default_place
 
     try:
         with reporter(quiet=quiet, verbose=verbose, progress=not no_progress) as listen:
+            if report:
+                check_place(default_place(request.output), overwrite=False)
             if dry_run:
                 plan = plan_prediction(request, listen)
             else:
                 with stop_by_signal(listen) as stop:
                     result = predict(request, listen, stop)
+                facts = {"output": str(result.output), **result.facts}
+                if report:
+                    facts["report"] = str(write_report(result.output, listen))
     except Interrupted as stopped:
         raise Interrupted(f"{stopped}{_continuation()}") from None
     except VemctlError:
@@ -59,7 +69,22 @@ def carry_out(
     elif dry_run:
         print_plan(plan)
     elif json:
-        print_json({"output": str(result.output), **result.facts})
+        print_json(facts)
+
+
+def write_report(made: Path, listen: Listener) -> Path:
+    """Write the report of a run or an output to its usual place, and tell where that is.
+
+    Parameters
+    ----------
+    made : Path
+    listen : Listener
+    """
+    from vemctl.workflows.report import report
+
+    place = report(made, listen=listen)
+    listen(Noted(f"wrote {place}"))
+    return place
 
 
 def _continuation() -> str:

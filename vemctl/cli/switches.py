@@ -16,6 +16,7 @@ def switch(
     help: str,  # noqa: A002 - Typer's own word
     panel: str | None = RUN,
     metavar: str = "",
+    smallest: int | None = None,
 ) -> Any:
     """Declare a flag of the command line that is no part of a request.
 
@@ -29,8 +30,10 @@ def switch(
         Of the help.
     metavar : str
         How the value is written; nothing for a mere switch.
+    smallest : int, optional
+        That a number may be.
     """
-    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar)
+    return typer.Option(*names, help=help, rich_help_panel=panel, metavar=metavar, min=smallest)
 
 
 ConfigFlag = Annotated[
@@ -52,6 +55,9 @@ OfflineFlag = Annotated[
     bool, switch("--offline", help="Open no connection, as with VEMCTL_OFFLINE=1.")
 ]
 NoProgressFlag = Annotated[bool, switch("--no-progress", help="Show no progress, only notes.")]
+ReportFlag = Annotated[
+    bool, switch("--report", help="Write a report of it in the end, one HTML file.")
+]
 
 CLI_ONLY: dict[str, Any] = {
     "config": ConfigFlag,
@@ -61,6 +67,7 @@ CLI_ONLY: dict[str, Any] = {
     "verbose": VerboseFlag,
     "no_progress": NoProgressFlag,
     "offline": OfflineFlag,
+    "report": ReportFlag,
 }
 
 

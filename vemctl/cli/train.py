@@ -28,7 +28,7 @@ from vemctl.cli.method_group import MethodGroup, declare
 from vemctl.cli.predict import description
 from vemctl.cli.progress import reporter
 from vemctl.cli.render import print_facts, print_json
-from vemctl.cli.running import stop_by_signal
+from vemctl.cli.running import stop_by_signal, write_report
 from vemctl.cli.switches import CLI_ONLY, switch, use_offline
 from vemctl.cli.training_lines import JsonLines, print_gain
 from vemctl.errors import Interrupted, MethodError, OptionError, VemctlError
@@ -169,6 +169,7 @@ def carry_out(
     quiet: bool,
     verbose: bool,
     no_progress: bool,
+    report: bool,
 ) -> None:
     """Train in this process, or in as many as devices are asked for, or show the plan."""
     from vemctl.training import world
@@ -184,11 +185,11 @@ def carry_out(
         if code:
             raise typer.Exit(code)
         return
-    train_here(request, json, quiet, verbose, no_progress)
+    train_here(request, json, quiet, verbose, no_progress, report)
 
 
 def train_here(
-    request: TrainRequest, json: bool, quiet: bool, verbose: bool, no_progress: bool
+    request: TrainRequest, json: bool, quiet: bool, verbose: bool, no_progress: bool, report: bool
 ) -> None:
     """Train in this process, and tell about it where it is the first."""
     from vemctl.training.world import present
@@ -200,6 +201,8 @@ def train_here(
             listen = JsonLines(told) if json and first else told
             with stop_by_signal(listen, TRAINING_SIGNALS) as stop:
                 result = train(request, listen, stop)
+            if first and report:
+                write_report(result.output, told)
         if first and not json and not quiet:
             print_gain(result.facts)
     except Interrupted as stopped:

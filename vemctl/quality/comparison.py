@@ -19,13 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from vemctl.errors import InputError
+from vemctl.quality.agreement import Moments
+from vemctl.quality.similarity import SLICES, similarity_map
+from vemctl.quality.windows import UNIFORM
 
 Image = npt.NDArray[Any]
 Double = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 LOW, HIGH = 0.1, 99.9
 """Percentiles of the true image that become 0 and 1."""
-SSIM_WINDOW = 7
+SSIM_WINDOW = len(UNIFORM.weights)
+"""Pixels along each axis; weighted alike, with the covariance of the sample, as published."""
 
 
 @dataclass(frozen=True)
@@ -44,39 +49,58 @@ class Scores:
     ssim: float
 
 
-def scores_after_normalising(truth: Image, prediction: Image) -> Scores:
+def scores_after_normalising(truth: Image, prediction: Image, mask: Mask | None = None) -> Scores:
     """Return how alike two slices are after `norm_minmse`, as the published evaluation of pssr.
 
     Parameters
     ----------
     truth, prediction : ndarray, (y, x)
         Of any type and scale.
+    mask : ndarray of bool, (y, x), optional
+        What is counted; the windows of the similarity may reach beyond it, but only over pixels
+        that are numbers. By default everything.
 
     Returns
     -------
     Scores
         Not a number where the true slice has no contrast, for then nothing tells a good prediction
-        from a bad one. A prediction without contrast is scored as the mean of the true slice.
+        from a bad one, or where a counted pixel is not finite. A prediction without contrast is
+        scored as the mean of the true slice.
 
     Raises
     ------
     InputError
-        The slices are not of one shape, not planes, or smaller than the window of `ssim`.
+        The slices are not of one shape, not planes, or smaller than the window of 7 x 7 pixels.
     """
-    _check(truth, prediction, SSIM_WINDOW)
-    truth, prediction = norm_minmse(truth, prediction)
-    if not truth.any():
+    _check(truth, prediction, mask, SSIM_WINDOW)
+    where = ... if mask is None else mask
+    if not all(np.isfinite(image[where]).all() for image in (truth, prediction)):
         return Scores(math.nan, math.nan)
-    return Scores(psnr(truth, prediction), ssim(truth, prediction))
+    truth, prediction = norm_minmse(truth, prediction, mask)
+    if not truth[where].any():
+        return Scores(math.nan, math.nan)
+    similarity = similarity_map(
+        truth[np.newaxis], prediction[np.newaxis], data_range=1, axes=SLICES, window=UNIFORM
+    )[0]
+    if mask is not None:
+        halo = slice(UNIFORM.halo, -UNIFORM.halo)
+        similarity = similarity[mask[halo, halo]]
+        similarity = similarity[np.isfinite(similarity)]
+    return Scores(
+        Moments.of(truth, prediction, mask).psnr(1),
+        float(similarity.mean()) if similarity.size else math.nan,
+    )
 
 
-def norm_minmse(truth: Image, prediction: Image) -> tuple[Double, Double]:
+def norm_minmse(truth: Image, prediction: Image, mask: Mask | None = None) -> tuple[Double, Double]:
     """Bring two slices to one scale, on which their mean squared difference is least.
 
     Parameters
     ----------
     truth, prediction : ndarray, (y, x)
         Of any type and scale.
+    mask : ndarray of bool, (y, x), optional
+        What the scales are found from. By default everything.
 
     Returns
     -------
@@ -85,25 +109,37 @@ def norm_minmse(truth: Image, prediction: Image) -> tuple[Double, Double]:
     prediction : ndarray, (y, x), float64
         Less its mean, times its sample covariance with the true slice over its population
         variance, as published; 0 everywhere if it is constant or the true slice has no contrast.
+        Outside the mask, infinite pixels become NaN in both.
 
     Raises
     ------
     InputError
         The slices are not of one shape, or not planes.
     """
-    _check(truth, prediction)
-    normal = normalise_percentiles(truth)
-    normal -= normal.mean()
-    if prediction.min() == prediction.max():  # what the mean leaves of it is rounding
-        return normal, np.zeros(prediction.shape)
+    _check(truth, prediction, mask)
+    if mask is not None and not mask.any():
+        return np.zeros(truth.shape), np.zeros(truth.shape)
+    where = ... if mask is None else mask
+    normal = normalise_percentiles(truth, mask=mask)
+    normal -= normal[where].mean()
     scaled = prediction.astype(np.float64)
-    scaled -= scaled.mean()
-    covariance = np.vdot(scaled, normal) / (scaled.size - 1)
-    scaled *= covariance / np.mean(scaled**2)
+    if mask is not None:  # infinity times 0 would warn
+        normal[np.isinf(normal)] = math.nan
+        scaled[np.isinf(scaled)] = math.nan
+    counted = scaled[where]
+    if counted.min() == counted.max():  # what the mean leaves of it is rounding
+        scaled[~np.isnan(scaled)] = 0
+    else:
+        scaled -= counted.mean()
+        counted = scaled[where]
+        covariance = np.vdot(counted, normal[where]) / (counted.size - 1)
+        scaled *= covariance / np.mean(counted**2)
     return normal, scaled
 
 
-def normalise_percentiles(image: Image, low: float = LOW, high: float = HIGH) -> Double:
+def normalise_percentiles(
+    image: Image, low: float = LOW, high: float = HIGH, *, mask: Mask | None = None
+) -> Double:
     """Map two percentiles of an image to 0 and 1; what is beyond them is not clipped.
 
     Parameters
@@ -111,6 +147,8 @@ def normalise_percentiles(image: Image, low: float = LOW, high: float = HIGH) ->
     image : ndarray, any shape and type
     low, high : float
         In percent.
+    mask : ndarray of bool, the same shape, optional
+        What the percentiles are of. By default everything.
 
     Returns
     -------
@@ -118,7 +156,7 @@ def normalise_percentiles(image: Image, low: float = LOW, high: float = HIGH) ->
         0 everywhere where the two percentiles are equal: the image has no contrast between them.
     """
     values = image.astype(np.float64)
-    bottom, top = np.percentile(values, (low, high))
+    bottom, top = np.percentile(values if mask is None else values[mask], (low, high))
     if bottom == top:
         return np.zeros(image.shape)
     values -= bottom
@@ -126,62 +164,14 @@ def normalise_percentiles(image: Image, low: float = LOW, high: float = HIGH) ->
     return values
 
 
-def psnr(truth: Image, prediction: Image, *, data_range: float = 1.0) -> float:
-    """Return the peak signal-to-noise ratio in decibels; infinite for equal images.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray, (y, x)
-    data_range : float
-        From the smallest possible value to the largest.
-
-    Raises
-    ------
-    InputError
-        The images are not of one shape, or not planes.
-    """
-    _check(truth, prediction)
-    error = float(np.mean((truth.astype(np.float64) - prediction.astype(np.float64)) ** 2))
-    return math.inf if error == 0 else 10 * math.log10(data_range**2 / error)
-
-
-def ssim(truth: Image, prediction: Image, *, data_range: float = 1.0) -> float:
-    """Return the mean structural similarity: uniform windows of 7 x 7, sample covariance.
-
-    Two constant images differ in brightness only; equal ones have 1.
-
-    Parameters
-    ----------
-    truth, prediction : ndarray, (y, x)
-    data_range : float
-        From the smallest possible value to the largest.
-
-    Raises
-    ------
-    InputError
-        The images are not of one shape, not planes, or smaller than the window.
-    """
-    from skimage.metrics import structural_similarity
-
-    _check(truth, prediction, SSIM_WINDOW)
-    similarity: float = structural_similarity(  # type: ignore[no-untyped-call]
-        truth.astype(np.float64),
-        prediction.astype(np.float64),
-        win_size=SSIM_WINDOW,
-        data_range=data_range,
-        gaussian_weights=False,
-        use_sample_covariance=True,
-    )
-    return float(similarity)
-
-
-def _check(truth: Image, prediction: Image, smallest: int = 1) -> None:
+def _check(truth: Image, prediction: Image, mask: Mask | None, smallest: int = 1) -> None:
     """Refuse what cannot be compared."""
-    if truth.shape != prediction.shape:
-        raise InputError(
-            f"images of the shapes {truth.shape} and {prediction.shape} cannot be compared; "
-            "expected one shape, so crop or resample one of them"
-        )
+    for other in (prediction, mask):
+        if other is not None and truth.shape != other.shape:
+            raise InputError(
+                f"images of the shapes {truth.shape} and {other.shape} cannot be compared; "
+                "expected one shape, so crop or resample one of them"
+            )
     if truth.ndim != 2 or min(truth.shape) < smallest:
         raise InputError(
             f"images of the shape {truth.shape} cannot be compared; expected single slices (y, x) "

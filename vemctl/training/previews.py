@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,20 +10,19 @@ import numpy as np
 
 from vemctl.durable import output_errors, write_whole
 from vemctl.errors import MethodError
+from vemctl.pictures.encoding import encoded
+from vemctl.pictures.gray import BACKGROUND, grown, percentile_range, to_gray
+from vemctl.pictures.lettering import FONT_SIZE, INK, PALE_INK, Lettering
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 LEADING = ("target", "input")
 """Panels whose contrast all have, the first that is there."""
-PERCENTILES = (0.5, 99.5)
 SMALLEST_EDGE = 256
 """Pixels of the longer edge to which small panels grow, so that captions fit."""
 GAP = 4
 MARGIN = 6
-FONT_SIZE = 13
-BACKGROUND, INK, PALE_INK = 18, 235, 160
 
 
 def write_preview(
@@ -55,23 +53,22 @@ def write_preview(
         A panel is no image; only a plugin can cause it.
     """
     if panels:
-        data = io.BytesIO()
-        _picture(panels, texts, scaled_as or {}).save(data, format="PNG")
+        data = encoded(_picture(panels, texts, scaled_as or {}), "png")
         with output_errors(path):
-            write_whole(path, data.getbuffer())
+            write_whole(path, data)
 
 
 def _picture(
     panels: Mapping[str, npt.NDArray[Any]], texts: Sequence[str], scaled_as: Mapping[str, str]
-) -> Any:
-    from PIL import Image, ImageDraw, ImageFont
+) -> npt.NDArray[np.uint8]:
+    from PIL import Image, ImageDraw
 
     values = {name: _values(name, panel) for name, panel in panels.items()}
     common = _contrast(values)
     height, width = (max(each.shape[axis] for each in values.values()) for axis in (0, 1))
     factor = max(1, round(SMALLEST_EDGE / max(height, width)))
     height, width = height * factor, width * factor
-    font = ImageFont.load_default(FONT_SIZE)
+    lettering = Lettering(FONT_SIZE)
     line = FONT_SIZE + MARGIN
     top = MARGIN + line
     size = (
@@ -85,12 +82,12 @@ def _picture(
         low, high = common
         if name in scaled_as:
             low, high = _contrast({"input": values[scaled_as[name]]})
-        gray = _grown(_gray(panel, low, high), height, width)
+        gray = grown(to_gray(panel, low, high), height, width)
         picture.paste(Image.fromarray(gray), (left, top))
-        draw.text((left, MARGIN), _fitting(name, font, width), INK, font)
-    words = _fitting("    ".join(texts), font, size[0] - 2 * MARGIN)
-    draw.text((MARGIN, top + height + MARGIN - 1), words, PALE_INK, font)
-    return picture
+        lettering.write(draw, (left, MARGIN), lettering.fitting(name, width), INK)
+    words = lettering.fitting("    ".join(texts), size[0] - 2 * MARGIN)
+    lettering.write(draw, (MARGIN, top + height + MARGIN - 1), words, PALE_INK)
+    return np.array(picture)
 
 
 def _values(name: str, panel: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -104,38 +101,10 @@ def _values(name: str, panel: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 
 def _contrast(panels: Mapping[str, npt.NDArray[np.float64]]) -> tuple[float, float]:
-    """Return what is black and what is white."""
+    """Return what is black and what is white: the contrast of the first panel that has any."""
     first = next((name for name in LEADING if name in panels), next(iter(panels)))
     for values in (panels[first], *panels.values()):
-        finite = values[np.isfinite(values)]
-        if finite.size:
-            low, high = np.percentile(finite, PERCENTILES)
-            if high > low:
-                return float(low), float(high)
+        found = percentile_range(values)
+        if found is not None:
+            return found
     return 0.0, 1.0
-
-
-def _gray(values: npt.NDArray[np.float64], low: float, high: float) -> npt.NDArray[np.uint8]:
-    shown = np.clip(np.nan_to_num(values, nan=low, posinf=high, neginf=low), low, high)
-    return np.round((shown - low) / (high - low) * 255).astype(np.uint8)
-
-
-def _grown(gray: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Return an image of the size given, in which this one is as large as fits, in the middle."""
-    scale = min(height / gray.shape[0], width / gray.shape[1])
-    rows, columns = (max(1, int(length * scale + 1e-6)) for length in gray.shape)
-    nearest = [
-        (np.arange(new) * old // new) for new, old in zip((rows, columns), gray.shape, strict=True)
-    ]
-    canvas = np.full((height, width), BACKGROUND, np.uint8)
-    y, x = (height - rows) // 2, (width - columns) // 2
-    canvas[y : y + rows, x : x + columns] = gray[np.ix_(*nearest)]
-    return canvas
-
-
-def _fitting(text: str, font: FreeTypeFont | ImageFont, width: int) -> str:
-    """Return `text`, or as much of its beginning as fits."""
-    words = " ".join(text.split()) if "\n" in text else text
-    while words and font.getlength(words) > width:
-        words = words[:-1]
-    return words

@@ -87,7 +87,8 @@ def run_demo(
             f"{'x'.join(map(str, plan['tile_shape']))} voxels on {plan['blocks']} block(s)",
             f"PSNR against the truth: {before:.2f} dB before, {after:.2f} dB after "
             f"({after - before:+.2f} dB)",
-            f"the result is {output} (OME-Zarr); look at it with `vemctl info` or in a viewer",
+            f"the result is {output} (OME-Zarr); look at it in a viewer, or with `vemctl preview "
+            f"{output} look.png --compare {noisy}`; `vemctl report {output}` tells all of it",
         ],
     }
 

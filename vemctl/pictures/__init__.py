@@ -1,0 +1,1 @@
+"""Pictures of gray values, from arrays to files; no volumes and no pages are known here."""
