@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from vemctl.cli.progress import Bars, Log, reporter
-from vemctl.cli.render import duration
 from vemctl.events import Finished, Noted, StageAdvanced, StageFinished, StageStarted, ignore
+from vemctl.pages.words import duration_text
 
 
 class Clock:
@@ -131,4 +131,4 @@ class Terminal(io.StringIO):
 )
 def test_durations_are_for_people(seconds, text):
     """A duration has the unit that fits."""
-    assert duration(seconds) == text
+    assert duration_text(seconds) == text

@@ -6,8 +6,9 @@ from typing import Any
 
 import typer
 
-from vemctl.cli.render import print_facts, print_json, print_table, size
+from vemctl.cli.render import print_facts, print_json, print_table
 from vemctl.cli.switches import PlainJsonFlag
+from vemctl.pages.words import size_text
 from vemctl.workflows.doctor import diagnose
 
 
@@ -51,7 +52,7 @@ def _show(facts: dict[str, Any]) -> None:
     _title("folders")
     print_table(
         [
-            [words, facts[name]["path"], f"{size(facts[name]['free_bytes'])} free"]
+            [words, facts[name]["path"], f"{size_text(facts[name]['free_bytes'])} free"]
             for words, name in (("cache of weights", "cache"), ("working folder", "working_folder"))
         ],
         indent=2,
@@ -81,4 +82,4 @@ def _title(text: str) -> None:
 def _memory(device: dict[str, Any]) -> str:
     if "total_bytes" not in device:
         return ""
-    return f"{size(device['free_bytes'])} of {size(device['total_bytes'])} free"
+    return f"{size_text(device['free_bytes'])} of {size_text(device['total_bytes'])} free"

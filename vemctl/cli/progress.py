@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from vemctl.cli.render import duration, size
 from vemctl.cli.training_lines import checkpoint_line, steps_line, validated_line
 from vemctl.events import (
     CheckpointSaved,
@@ -25,6 +24,7 @@ from vemctl.events import (
     Validated,
     ignore,
 )
+from vemctl.pages.words import duration_text, size_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -131,10 +131,10 @@ class Log:
         seconds = now - stage.began
         rate = (stage.done - stage.first) / seconds if seconds > 0 else 0
         if rate and stage.done < stage.total:
-            speed = f"{size(rate)}/s" if stage.unit == BYTES else f"{rate:.2g}/s"
-            text += f", {speed}, {duration((stage.total - stage.done) / rate)} left"
+            speed = f"{size_text(rate)}/s" if stage.unit == BYTES else f"{rate:.2g}/s"
+            text += f", {speed}, {duration_text((stage.total - stage.done) / rate)} left"
         elif stage.done > stage.first:
-            text += f", {duration(seconds)}"
+            text += f", {duration_text(seconds)}"
         return text
 
     def _line(self, text: str) -> None:
@@ -196,7 +196,7 @@ class Bars:
 def amount(done: float, total: float, unit: str) -> str:
     """Return how much of a stage is done, for instance ``"3/8 blocks"``."""
     if unit == BYTES:
-        return f"{size(done)} of {size(total)}"
+        return f"{size_text(done)} of {size_text(total)}"
     return f"{done:.0f}/{total:.0f} {unit}"
 
 
@@ -207,12 +207,12 @@ def noted(event: Noted) -> str:
 
 def took(event: StageFinished) -> str:
     """Return the line of a stage that is over."""
-    return f"{event.name} took {duration(event.seconds)}"
+    return f"{event.name} took {duration_text(event.seconds)}"
 
 
 def finished(event: Finished) -> str:
     """Return the line of a run that is over."""
-    return f"wrote {event.path} in {duration(event.seconds)}"
+    return f"wrote {event.path} in {duration_text(event.seconds)}"
 
 
 @contextmanager

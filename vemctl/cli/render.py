@@ -8,29 +8,12 @@ from typing import Any
 
 import typer
 
+from vemctl.pages.words import duration_text, size_text
+
 
 def print_json(facts: Any) -> None:
     """Print one JSON document."""
     typer.echo(json.dumps(facts, indent=2, allow_nan=False, default=str))
-
-
-def size(num_bytes: float) -> str:
-    """Return a number of bytes for people, for instance ``"1.5 GiB"``."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if num_bytes < 1024 or unit == "TiB":
-            break
-        num_bytes /= 1024
-    return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
-
-
-def duration(seconds: float) -> str:
-    """Return a duration for people, for instance ``"65 s"`` or ``"2 h 05 min"``."""
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def words(name: str, others: Iterable[str] = ()) -> str:
@@ -66,9 +49,9 @@ def value_text(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float) and "bytes" in name.split("_"):
-        return size(value)
+        return size_text(value)
     if isinstance(value, int | float) and name.endswith("seconds"):
-        return duration(value)
+        return duration_text(value)
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, Sequence) and not isinstance(value, str):

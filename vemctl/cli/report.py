@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from vemctl.cli.progress import reporter
-from vemctl.cli.render import print_json, size
+from vemctl.cli.render import print_json
 from vemctl.cli.switches import JsonFlag, NoProgressFlag, QuietFlag, switch
+from vemctl.pages.words import size_text
 from vemctl.workflows.options import INPUT, OUTPUT
 
 
@@ -76,4 +77,4 @@ def command(
     if json:
         print_json({"report": str(place), "of": str(target), "bytes": num_bytes})
     else:
-        typer.echo(f"wrote {place} ({size(num_bytes)}); open it in a browser")
+        typer.echo(f"wrote {place} ({size_text(num_bytes)}); open it in a browser")

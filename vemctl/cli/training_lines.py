@@ -10,8 +10,8 @@ from typing import Any
 
 import typer
 
-from vemctl.cli.render import duration
 from vemctl.events import CheckpointSaved, Event, Finished, Listener, StepsDone, Validated
+from vemctl.pages.words import duration_text
 
 NAMES = {StepsDone: "steps", Validated: "validation", CheckpointSaved: "checkpoint"}
 
@@ -25,7 +25,7 @@ def steps_line(event: StepsDone) -> str:
     if rate:
         text += f", {rate:.3g} steps/s"
         if event.total > event.step:
-            text += f", {duration((event.total - event.step) / rate)} left"
+            text += f", {duration_text((event.total - event.step) / rate)} left"
     return text
 
 

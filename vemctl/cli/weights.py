@@ -12,7 +12,7 @@ import typer
 
 from vemctl.cli.lazy import Command
 from vemctl.cli.progress import reporter
-from vemctl.cli.render import print_json, print_table, size
+from vemctl.cli.render import print_json, print_table
 from vemctl.cli.running import stop_by_signal
 from vemctl.cli.switches import (
     NoProgressFlag,
@@ -22,6 +22,7 @@ from vemctl.cli.switches import (
     switch,
     use_offline,
 )
+from vemctl.pages.words import size_text
 
 if TYPE_CHECKING:
     from vemctl.weights import Access
@@ -85,7 +86,7 @@ def list_all(
         [
             row["name"] + (" (default)" if row["default"] else ""),
             row["state"],
-            "-" if row["bytes"] is None else size(row["bytes"]),
+            "-" if row["bytes"] is None else size_text(row["bytes"]),
             row["licence"] or "-",
             _shortened(row["source"]),
         ]
@@ -123,7 +124,7 @@ def fetch(
     if json:
         print_json(rows)
     else:
-        print_table([[row["name"], row["path"], size(row["bytes"])] for row in rows])
+        print_table([[row["name"], row["path"], size_text(row["bytes"])] for row in rows])
 
 
 @app.command(cls=Command)
@@ -190,7 +191,7 @@ def remove(
 
     with _access() as access:
         freed = upkeep.remove(name, access, forget=forget)
-    typer.echo(f"removed {name}, {size(freed)}")
+    typer.echo(f"removed {name}, {size_text(freed)}")
 
 
 @app.command(cls=Command)
@@ -209,7 +210,7 @@ def pack(
     if json:
         print_json(facts)
     else:
-        typer.echo(f"{facts['archive']}: {', '.join(facts['names'])}, {size(facts['bytes'])}")
+        typer.echo(f"{facts['archive']}: {', '.join(facts['names'])}, {size_text(facts['bytes'])}")
 
 
 @app.command(cls=Command)
@@ -277,7 +278,9 @@ def import_file(
     if json:
         print_json(facts)
     else:
-        typer.echo(f"{facts['output']}: {facts['num_tensors']} tensors, {size(facts['bytes'])}")
+        typer.echo(
+            f"{facts['output']}: {facts['num_tensors']} tensors, {size_text(facts['bytes'])}"
+        )
 
 
 def _shortened(source: str) -> str:
