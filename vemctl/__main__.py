@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -28,8 +30,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output has gone; nothing is left to be said to anybody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        code = 1
+    except KeyboardInterrupt:
+        # While Typer was imported; from then on it makes an Abort of this.
+        from vemctl.errors import Interrupted
+
+        code = _say("interrupted", Interrupted.exit_code)
+    if arguments is None:
+        _prepare_to_end()
     return code
+
+
+def _prepare_to_end() -> None:
+    """Let the process end at once and in silence, whatever was under way."""
+    # Another Ctrl-C would be a traceback from within the interpreter's end.
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if "zarr" in sys.modules:
+        from vemctl.volumes.pending_reads import abandon_reads
+
+        abandon_reads()
 
 
 def _run(words: list[str]) -> int:

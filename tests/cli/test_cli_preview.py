@@ -57,7 +57,7 @@ def facts_of(cli, *words) -> dict:
 
 def test_a_picture_of_three_planes(cli, volume, tmp_path):
     """It is written, and standard error says where to and from which level."""
-    out = tmp_path / "new" / "a.png"
+    out = tmp_path / "a.png"
     ran = cli("preview", volume, out)
     assert (ran.code, ran.out) == (0, "")
     assert f"read level 0 of 1 of {volume}" in ran.err
@@ -121,15 +121,13 @@ def test_two_volumes_share_their_contrast(cli, volume, tmp_path):
     unlike = save(tmp_path / "unlike.zarr", rng.integers(0, 9, (8, 60, 80), np.uint8))
     floats = save(tmp_path / "floats.zarr", rng.normal(size=(8, 60, 80)).astype(np.float32))
     out = tmp_path / "a.png"
-    for other, said in (
-        (like, "the same for both volumes"),
-        (unlike, "each volume its own, since their values hardly overlap"),
-        (floats, "each volume its own, since their types, uint8 and float32, differ"),
-    ):
+    as_floats = save(tmp_path / "as_floats.zarr", rng.uniform(60, 180, (8, 60, 80)))
+    same, own = "the same for both volumes", "each volume its own, since their gray values differ"
+    for other, said in ((like, same), (as_floats, same), (unlike, own), (floats, own)):
         facts = facts_of(cli, volume, out, "--compare", other, "--overwrite")
         ranges = {(shown["black"], shown["white"]) for shown in facts["volumes"]}
         assert said in facts["contrast"]
-        assert len(ranges) == (1 if other == like else 2)
+        assert len(ranges) == (1 if said == same else 2)
 
 
 def test_a_finer_volume_beside(cli, volume, tmp_path):
@@ -263,6 +261,8 @@ def test_an_existing_picture_stays(cli, volume, tmp_path):
     [
         ("a.gif", [], "unknown kind of picture: expected one of .png"),
         ("a", [], "unknown kind of picture"),
+        ("nodir/a.png", [], "the folder .*nodir does not exist; make it, or choose another place"),
+        ("noisy.zarr/zarr.json/a.png", [], "zarr.json is a file, no folder"),
         ("-", ["--json"], "both write to standard output"),
         ("a.png", ["--slice", "12"], "--slice 12: expected an axis and a voxel"),
         ("a.png", ["--slice", "z=-1"], "--slice z=-1: expected an axis and a voxel"),

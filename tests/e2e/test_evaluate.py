@@ -129,6 +129,61 @@ def test_the_mask_and_the_region_are_what_counts(here, volumes, pair, tmp_path):
     assert found["shape"] == [10, 91, 96]
 
 
+def test_what_the_truth_spans_is_that_of_the_mask(here, tmp_path):
+    """A hot pixel outside does not count; inside it is warned of."""
+    rng = np.random.default_rng(3)
+    truth = rng.integers(100, 4000, (12, 40, 40)).astype(np.uint16)
+    prediction = truth + rng.integers(0, 50, truth.shape).astype(np.uint16)
+    truth[0, 0, 0] = 65535
+    mask = np.ones(truth.shape, bool)
+    mask[0, 0, 0] = False
+    for name, values in (("t.npy", truth), ("p.npy", prediction), ("m.npy", mask)):
+        np.save(tmp_path / name, values)
+    both = (tmp_path / "p.npy", tmp_path / "t.npy")
+    found = judged(here, *both, "--mask", tmp_path / "m.npy")
+    inside = truth[mask]
+    assert found["data_range"]["value"] == int(inside.max()) - int(inside.min())
+    assert found["overall"]["psnr"] == pytest.approx(
+        metrics.peak_signal_noise_ratio(
+            inside, prediction[mask], data_range=found["data_range"]["value"]
+        ),
+        rel=1e-9,
+    )
+    found = judged(here, *both)
+    assert found["data_range"]["value"] == 65535 - truth.min()
+    assert any("a few voxels decide the data range" in text for text in found["warnings"])
+
+
+def test_a_mask_of_numbers_leaves_out_what_is_none(here, volumes, tmp_path):
+    """NaN in a mask is outside, as 0 is."""
+    plain = np.zeros(SHAPE, np.float32)
+    plain[:, 20:70, 20:70] = 1
+    np.save(tmp_path / "plain.npy", plain)
+    np.save(tmp_path / "holes.npy", np.where(plain > 0, plain, np.float32(np.nan)))
+    both = (volumes / "smooth.zarr", volumes / "truth.tif")
+    one, other = (
+        judged(here, *both, "--mask", tmp_path / name) for name in ("plain.npy", "holes.npy")
+    )
+    assert one["overall"] == other["overall"]
+    assert one["overall"] != judged(here, *both)["overall"]
+
+
+def test_equal_volumes_are_told(here, volumes):
+    """Their PSNR is infinite, which JSON cannot say."""
+    found = judged(here, volumes / "truth.tif", volumes / "truth.tif")
+    assert found["overall"]["psnr"] is None
+    assert found["overall"]["ssim_2d"] == 1
+    assert any("infinite" in text for text in found["warnings"])
+
+
+def test_a_method_that_translates_images_is_not_accused(here, volumes, tmp_path, pair):
+    """Of a volume that hardly resembles its input, what was removed says nothing."""
+    truth, _ = pair
+    write_array(tmp_path / "other.tif", np.ascontiguousarray(truth[:, ::-1]), SIZE)
+    done = here("evaluate", tmp_path / "other.tif", "--input", volumes / "truth.tif")
+    assert "a method that translates images" in done.stdout
+
+
 def test_the_table_of_slices_is_written(here, volumes, tmp_path):
     """One row per slice; not over another file unless told."""
     words = (volumes / "smooth.zarr", volumes / "truth.tif", "--csv", tmp_path / "slices.csv")
@@ -220,6 +275,8 @@ def test_of_a_large_volume_stated_slabs_are_looked_at(here, tmp_path, pair):
         (["smooth.zarr", "--slabs", "some"], "expected all, or how many"),
         (["smooth.zarr", "--tile-step", "32"], "expected Z,Y,X"),
         (["smooth.zarr", "--roi", "0:99,:,:"], "expected 0 <= start < end <= 14"),
+        (["smooth.zarr", "truth.tif", "--csv", "no/s.csv"], "does not exist"),
+        (["smooth.zarr", "--mask", "truth.tif"], "there is no TRUTH"),
         (["smoth.zarr"], "Did you mean 'smooth.zarr'"),
         (["smooth.zarr", "truth.tif", "--truth-roi", "0:4,:,:"], "after --truth-roi"),
     ],

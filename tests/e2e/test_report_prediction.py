@@ -27,6 +27,7 @@ RECORDED = {
     "peak_device_memory_bytes": None,
     "resumed": False,
     "batch": 2,
+    "tiles_computed": 50,
     "plan": {
         "block_memory_bytes": 2**28,
         "network_memory_bytes": 2**27,
@@ -67,14 +68,16 @@ def test_report_has_all_that_is_known_of_an_output(tmp_path, noisy):
     assert page.count('<input type="range"') == 3
     assert "Plane z = 6 of clean.zarr, restored" in page
     assert "Plane y = 48 of noisy.tif, before" in page
-    assert re.search(r"Single-image FRC (falls below|not below|too few)", text)
+    assert re.search(r"Single-image FRC (falls below|not below|not judged)", text)
     assert "Residual what was removed" in text
     assert "Seams no seam is found" in text or "Seams seams where tiles meet" in text
-    assert page.count("<svg role") == 3
+    unjudged = "Single-image FRC not judged" in text
+    assert page.count("<svg role") == 3 - unjudged
     assert "Time \N{EN DASH} 100 s" in text
     assert "75 s, 75 % of all" in text
     assert "256.0 MiB for blocks 1.0 GiB at most, by the whole process" in text
-    assert "1.25 times, as tiles at the borders of blocks are computed again" in text
+    again = "1.25 times, as tiles at the borders of blocks are computed again"
+    assert f"Redundancy {again} {again}" in text
     assert "Somebody & others <2025>" in text
     assert "https://doi.org/10.1000/xyz" in text
     assert "ab" * 32 in text
@@ -88,6 +91,26 @@ def test_output_without_a_record_says_so(tmp_path, noisy):
 
     assert "What the run took is not recorded" in text_of(report(output))
     assert not (output / RECORD).exists()
+
+
+@pytest.mark.parametrize(
+    ("planned", "happened", "told"),
+    [
+        (40, 40, "Redundancy none: every tile was computed once none: every tile was computed"),
+        (
+            50,
+            30,
+            "Redundancy 1.25 times, as tiles at the borders of blocks are computed again \u2013",
+        ),
+    ],
+)
+def test_redundancy_is_told_alike(tmp_path, noisy, planned, happened, told):
+    """Planned and happened; not of the last part of a run."""
+    plan = {"tiles": 40, "tiles_computed": planned}
+    record = {"plan": plan, "tiles_computed": happened}
+    output = write_output(tmp_path / "clean.zarr", noisy, restored(), record=record)
+
+    assert told in text_of(report(output))
 
 
 def write_other(path: Path) -> None:
@@ -193,6 +216,28 @@ def test_level_of_an_output_stands_for_the_whole(tmp_path, noisy):
     assert report(output / "0") == tmp_path / "clean.report.html"
 
 
+@pytest.mark.parametrize(
+    ("inside", "path"), [("", "."), ("0", ".."), ("", "0"), ("0", "."), ("0", "../../clean.zarr")]
+)
+def test_an_output_is_known_from_inside(tmp_path, monkeypatch, noisy, inside, path):
+    """However its path is written; it is shown as it would be found from elsewhere."""
+    output = write_output(tmp_path / "clean.zarr", noisy, restored())
+    monkeypatch.chdir(output / inside)
+
+    place = report(Path(path))
+    assert place.resolve() == tmp_path / "clean.report.html"
+    assert f"Volume {output} " in text_of(place)
+
+
+def test_folders_that_are_neither_are_refused_from_inside(tmp_path, monkeypatch):
+    """Not their names are wrong but what they are."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for path in (".", "..", "/"):
+        with pytest.raises(InputError, match="neither a run nor an output of vemctl predict"):
+            report(Path(path))
+
+
 def test_a_single_plane_has_a_report(tmp_path):
     """One slider, nothing across."""
     source = write_volume(tmp_path / "in.tif", image((1, 96, 128)))
@@ -247,6 +292,10 @@ def test_command_writes_the_report_and_tells_where(here, tmp_path, noisy):
     assert done.stderr == ""
     done = here("report", "run", "-o", "a.html")
     assert done.stdout.startswith("wrote a.html (")
+    done = here("report", "run", "-q")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    refused = here("report", "run", "--channel", "0")
+    assert refused.returncode == 2
     refused = here("report", "noisy.tif")
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from e2e.report_files import write_run
-from vemctl.errors import InputError, OutputError
+from vemctl.errors import InputError, OptionError, OutputError
 from vemctl.training import run_folder
 from vemctl.workflows.report import MOST_BYTES, report
 
@@ -130,7 +130,7 @@ def test_changes_of_a_continued_run_are_told(tmp_path):
 def test_earlier_reports_are_replaced_and_other_files_are_not(tmp_path):
     """Only a page of ours, or what --overwrite allows, is written over."""
     run = write_run(tmp_path / "run")
-    place = tmp_path / "new" / "page.html"
+    place = tmp_path / "page.html"
     assert report(run, place) == place
     assert report(run, place) == place
 
@@ -144,6 +144,9 @@ def test_earlier_reports_are_replaced_and_other_files_are_not(tmp_path):
         report(run, tmp_path / "volume.tif", overwrite=True)
     with pytest.raises(OutputError, match="a folder"):
         report(run, _folder(tmp_path / "folder.html"))
+    with pytest.raises(OutputError, match=r"the folder .*nodir does not exist; make it, or choose"):
+        report(run, tmp_path / "nodir" / "page.html")
+    assert not (tmp_path / "nodir").exists()
 
 
 def test_damaged_runs_are_refused_in_one_line(tmp_path):
@@ -156,6 +159,54 @@ def test_damaged_runs_are_refused_in_one_line(tmp_path):
     with pytest.raises(InputError, match="damaged"):
         report(run)
     assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"data": []},
+        {"data": {"volumes": {"noisy": [{"shape": ["9", 256]}]}}},
+        {"data": {"volumes": {"noisy": ["a.tif"]}}},
+        {"data": {"weights": [{"path": "a.pth"}]}},
+        {"data": {"files": {"noise": "a.npy"}}},
+        {"options": {"method": [1]}},
+        {"options": "all"},
+        {"changes": ["patch"]},
+        {"versions": 1},
+        {"command": {}},
+    ],
+    ids=str,
+)
+def test_descriptions_of_the_wrong_kind_are_refused_in_one_line(tmp_path, changed):
+    """The key is named, and nothing is written."""
+    run = write_run(tmp_path / "run", steps=2, every=1)
+    path = run / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    with pytest.raises(InputError, match=f"run.json: damaged: .*{next(iter(changed))}") as told:
+        report(run)
+
+    assert "\n" not in str(told.value)
+    assert not (run / "report.html").exists()
+
+
+def test_keys_that_are_null_are_not_recorded(tmp_path):
+    """As if they were not there."""
+    run = write_run(tmp_path / "run", steps=2, every=1)
+    path = run / "run.json"
+    keys = ("command", "options", "data", "versions", "changes", "device", "seed", "id")
+    described = json.loads(path.read_text()) | dict.fromkeys(keys, None) | {"changes": []}
+    path.write_text(json.dumps(described))
+
+    assert "Command vemctl train denoise" in text_of(report(run))
+
+
+def test_a_run_has_neither_channels_nor_time_points(tmp_path):
+    """To ask for one is refused."""
+    run = write_run(tmp_path / "run", steps=2, every=1)
+    for chosen in ({"channel": 0}, {"timepoint": 5}):
+        ((name, value),) = chosen.items()
+        with pytest.raises(OptionError, match=f"^--{name} {value}: .* which has no {name}s"):
+            report(run, **chosen)
 
 
 def _folder(path: Path) -> Path:

@@ -12,6 +12,7 @@ from vemctl.errors import InputError, OptionError
 from vemctl.volumes.destination import Destination
 from vemctl.volumes.fingerprint import fingerprint
 from vemctl.volumes.open import open_volume
+from vemctl.volumes.view import crop
 from vemctl.volumes.volume import Layout
 from vemctl.workflows.evaluate_options import EvaluateRequest
 from vemctl.workflows.evaluate_volumes import open_judged
@@ -164,14 +165,14 @@ def test_a_mask_may_be_one_plane_for_all(tmp_path):
     plane = np.zeros(SHAPE[1:], np.uint8)
     plane[3:5, 6:9] = 1
     mask = written(tmp_path / "m.zarr", plane, axes="yx")
-    with open_judged(EvaluateRequest(prediction, mask=mask, roi=":,2:,:")) as judged:
+    with open_judged(EvaluateRequest(prediction, prediction, mask=mask, roi=":,2:,:")) as judged:
         found = judged.mask.at((slice(2, 6), slice(0, 18), slice(0, 24)), 1, 0)
         assert found.shape == (4, 18, 24)
         assert np.array_equal(found, np.broadcast_to(plane[2:], found.shape))
     small = written(tmp_path / "s.zarr", plane[:, :7], axes="yx")
     with (
         pytest.raises(InputError, match=r"mask has 1 x 20 x 7 voxels.*one plane of 20 x 24"),
-        open_judged(EvaluateRequest(prediction, mask=small)),
+        open_judged(EvaluateRequest(prediction, prediction, mask=small)),
     ):
         pass
 
@@ -218,12 +219,16 @@ def test_an_input_that_was_changed_is_not_compared(tmp_path):
 def test_an_enlarged_output_has_no_residual(tmp_path):
     """It has other voxels than its input."""
     source = written(tmp_path / "in.zarr", VALUES[:, ::2, ::2])
-    output = written(tmp_path / "out.zarr", provenance=made_of(source))
+    made = made_of(source) | {"input": [fingerprint(open_volume(source))]}
+    output = written(tmp_path / "out.zarr", provenance=made)
     with open_judged(EvaluateRequest(output)) as judged:
         assert "other voxels" in judged.notes[0]
+    with open_judged(EvaluateRequest(output, source=source)) as judged:
+        assert "other voxels" in judged.notes[0]
+    other = written(tmp_path / "other.zarr", VALUES[1:])
     with (
         pytest.raises(InputError, match="leave --input out"),
-        open_judged(EvaluateRequest(output, source=source)),
+        open_judged(EvaluateRequest(output, source=other)),
     ):
         pass
 
@@ -235,3 +240,65 @@ def test_a_part_of_a_truth_that_is_not_given_is_refused(tmp_path):
         open_judged(EvaluateRequest(written(tmp_path / "p.zarr"), truth_roi="0:1,:,:")),
     ):
         pass
+
+
+@pytest.mark.parametrize("axis", ["channel", "timepoint"])
+def test_an_output_of_one_channel_is_compared_with_that_one(tmp_path, axis):
+    """The provenance tells which it is; without it the user must."""
+    letters = axis[0] + "zyx"
+    truth = written(tmp_path / "t.zarr", np.stack([VALUES, VALUES + 7]), axes=letters)
+    options = {"channel": "all", "timepoint": "all", axis: "1"}
+    known = written(tmp_path / "k.zarr", VALUES + 7, provenance=made_of(truth, **options))
+    bare = written(tmp_path / "b.zarr", VALUES + 7)
+    region = (slice(0, 1), slice(0, 1), slice(0, 4))
+    with open_judged(EvaluateRequest(known, truth)) as judged:
+        assert judged.truth.at(region, 0, 0)[0, 0, 0] == 7
+        assert judged.source.at(region, 0, 0)[0, 0, 0] == 7
+    assert f"--truth-{axis}, 0 to 1" in refusal(bare, truth)
+    with open_judged(EvaluateRequest(bare, truth, **{f"truth_{axis}": 1})) as judged:
+        assert judged.truth.at(region, 0, 0)[0, 0, 0] == 7
+    with (
+        pytest.raises(OptionError, match=f"--truth-{axis} 2"),
+        open_judged(EvaluateRequest(bare, truth, **{f"truth_{axis}": 2})),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match=r"the input has 2 .*give that one alone"),
+        open_judged(EvaluateRequest(bare, source=truth)),
+    ):
+        pass
+
+
+def test_a_moved_input_is_named_by_its_new_place(tmp_path):
+    """It is read as it was: the part and the channel that were restored."""
+    both = written(tmp_path / "in.zarr", np.stack([VALUES, VALUES + 1]), axes="czyx")
+    restored = crop(open_volume(both), (slice(2, 6), slice(0, 20), slice(0, 24)))
+    made = made_of(both, roi="2:6,:,:", channel="1") | {"input": [fingerprint(restored)]}
+    output = written(tmp_path / "out.zarr", VALUES[2:6], provenance=made)
+    moved = both.rename(tmp_path / "moved.zarr")
+    with open_judged(EvaluateRequest(output)) as judged:
+        assert "--input names another place" in judged.notes[0]
+    with open_judged(EvaluateRequest(output, source=moved)) as judged:
+        region = (slice(0, 4), slice(0, 20), slice(0, 24))
+        assert np.array_equal(judged.source.at(region, 0, 0), VALUES[2:6] + 1)
+
+
+@pytest.mark.parametrize(
+    "facts", [{"truth_level": 1}, {"truth_channel": 0}, {"mask": Path("m.tif")}]
+)
+def test_what_concerns_a_truth_needs_one(tmp_path, facts):
+    """No option is passed over."""
+    with (
+        pytest.raises(OptionError, match="there is no TRUTH"),
+        open_judged(EvaluateRequest(written(tmp_path / "p.zarr"), **facts)),
+    ):
+        pass
+
+
+def test_named_axes_serve_all_files_that_do_not_say(tmp_path):
+    """Two series without metadata are compared."""
+    for name in ("p.npy", "t.npy"):
+        np.save(tmp_path / name, np.stack([VALUES, VALUES]))
+    request = EvaluateRequest(tmp_path / "p.npy", tmp_path / "t.npy", axes="czyx")
+    with open_judged(request) as judged:
+        assert judged.series == ((0, 0), (0, 1))

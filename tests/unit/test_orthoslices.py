@@ -11,8 +11,8 @@ import pytest
 from vemctl.errors import InputError, OptionError
 from vemctl.quality import strips
 from vemctl.quality.field_of_view import common_fields, whole_field
-from vemctl.quality.levels import Levels
-from vemctl.quality.orthoslices import pixel_of, read_pairs, read_plane, read_planes
+from vemctl.quality.levels import Levels, open_levels
+from vemctl.quality.orthoslices import Plane, pixel_of, positions_of, read_pair, read_plane
 from vemctl.quality.projections import projected_level, read_projections
 from vemctl.volumes.destination import Destination
 from vemctl.volumes.volume import Header, Layout, Region, Triple, VoxelSize, check_region
@@ -99,10 +99,32 @@ def save(path: Path, values: np.ndarray, **facts: object) -> Path:
     return path
 
 
+def planes_of(
+    path: Path, positions: dict[str, int] | None = None, longest_edge: int = 1024
+) -> list[Plane]:
+    """Read planes of one scale: those asked for, or those through the middle."""
+    with open_levels(path) as levels:
+        field_of_view = whole_field(levels)
+        places = positions_of(field_of_view, positions)
+        pixel = pixel_of([field_of_view], [axis for axis, _ in places], longest_edge)
+        return [read_plane(field_of_view, axis, place, pixel) for axis, place in places]
+
+
+def pairs_of(
+    first: Path, other: Path, positions: dict[str, int] | None = None
+) -> list[tuple[Plane, Plane]]:
+    """Read the same planes of two volumes."""
+    with open_levels(first) as one, open_levels(other, or_only=True) as two:
+        fields = common_fields(one, two)
+        places = positions_of(fields[0], positions)
+        pixel = pixel_of(fields, [axis for axis, _ in places], 1024)
+        return [read_pair(*fields, axis, place, pixel) for axis, place in places]
+
+
 def test_the_three_planes_through_the_middle(tmp_path: Path) -> None:
     """Rows are y, z, z and columns x, x, y; every voxel is a pixel where all are cubes."""
     values = numbered(6, 10, 14)
-    planes = read_planes(save(tmp_path / "v.zarr", values, voxel_size=(8.0, 8.0, 8.0)))
+    planes = planes_of(save(tmp_path / "v.zarr", values, voxel_size=(8.0, 8.0, 8.0)))
     assert [(plane.axis, plane.position) for plane in planes] == [("z", 3), ("y", 5), ("x", 7)]
     assert np.array_equal(planes[0].values, values[3])
     assert np.array_equal(planes[1].values, values[:, 5])
@@ -114,7 +136,7 @@ def test_the_three_planes_through_the_middle(tmp_path: Path) -> None:
 def test_long_voxels_are_long_pixels(tmp_path: Path) -> None:
     """A section of 40 nm has five rows of 8 nm."""
     values = numbered(6, 10, 14)
-    z, y, x = read_planes(save(tmp_path / "v.zarr", values))
+    z, y, x = planes_of(save(tmp_path / "v.zarr", values))
     assert z.values.shape == (10, 14)
     assert np.array_equal(y.values, np.repeat(values[:, 5], 5, axis=0))
     assert np.array_equal(x.values, np.repeat(values[:, :, 7], 5, axis=0))
@@ -125,7 +147,7 @@ def test_planes_are_asked_for_by_their_voxel(tmp_path: Path) -> None:
     """Only those are read, in the order asked."""
     values = numbered(6, 10, 14)
     path = save(tmp_path / "v.npy", values)
-    x, z = read_planes(path, positions={"x": 13, "z": 0})
+    x, z = planes_of(path, positions={"x": 13, "z": 0})
     assert np.array_equal(x.values, values[:, :, 13])
     assert np.array_equal(z.values, values[0])
     assert x.pixel_size is None
@@ -139,13 +161,13 @@ def test_a_plane_that_is_not_there(tmp_path: Path, positions: dict[str, int], sa
     """Is refused with what there is."""
     path = save(tmp_path / "v.npy", numbered(6, 10, 14))
     with pytest.raises(OptionError, match=said):
-        read_planes(path, positions=positions)
+        planes_of(path, positions=positions)
 
 
 def test_a_single_plane_is_one_picture(tmp_path: Path) -> None:
     """It has no sides."""
     values = numbered(10, 14)
-    (plane,) = read_planes(save(tmp_path / "v.npy", values))
+    (plane,) = planes_of(save(tmp_path / "v.npy", values))
     assert plane.axis == "z"
     assert np.array_equal(plane.values, values)
 
@@ -224,13 +246,13 @@ def test_real_pyramids_are_used(tmp_path: Path) -> None:
     """Of the levels that vemctl writes, and by the path of one level, that level."""
     values = np.broadcast_to(np.arange(600, dtype=np.uint16), (4, 40, 600)).copy()
     path = save(tmp_path / "v.zarr", values)
-    fine, coarse = (read_planes(path, longest_edge=edge)[0] for edge in (600, 300))
+    fine, coarse = (planes_of(path, longest_edge=edge)[0] for edge in (600, 300))
     assert (fine.level, coarse.level) == (0, 1)
     assert fine.values.shape == (40, 600)
     assert coarse.values.shape == (20, 300)
     assert coarse.pixel_size == (16.0, 16.0)
     assert np.allclose(coarse.values[0], np.rint(values[0, 0].reshape(-1, 2).mean(1)))
-    (plane,) = read_planes(path / "1", longest_edge=300, positions={"z": 0})
+    (plane,) = planes_of(path / "1", longest_edge=300, positions={"z": 0})
     assert plane.pixel_size == (16.0, 16.0)
 
 
@@ -291,7 +313,7 @@ def test_a_finer_volume_shows_the_same_place(tmp_path: Path, suffix: str) -> Non
     """Positions are scaled, and both pictures have one size, voxel sizes known or not."""
     values = numbered(4, 20, 30)
     fine = np.kron(values, np.ones((1, 4, 4), np.uint16))
-    pairs = read_pairs(
+    pairs = pairs_of(
         save(tmp_path / f"a{suffix}", values, voxel_size=(40.0, 32.0, 32.0)),
         save(tmp_path / f"b{suffix}", fine, voxel_size=(40.0, 8.0, 8.0)),
         positions={"z": 2, "y": 7, "x": 3},
@@ -306,7 +328,7 @@ def test_a_finer_volume_shows_the_same_place(tmp_path: Path, suffix: str) -> Non
 def test_a_coarser_volume_shows_the_same_place(tmp_path: Path) -> None:
     """It is shown larger rather than the other smaller."""
     values = numbered(4, 20, 30)
-    one, other = read_pairs(
+    one, other = pairs_of(
         save(tmp_path / "a.zarr", np.kron(values, np.ones((1, 2, 2), np.uint16))),
         save(tmp_path / "b.zarr", values, voxel_size=(40.0, 16.0, 16.0)),
         positions={"x": 41},
@@ -317,7 +339,7 @@ def test_a_coarser_volume_shows_the_same_place(tmp_path: Path) -> None:
 
 def test_one_and_a_half_times_finer_after_rounding_down(tmp_path: Path) -> None:
     """21 voxels become 31; each picture shows all of its volume."""
-    one, other = read_pairs(
+    one, other = pairs_of(
         save(tmp_path / "a.npy", numbered(4, 21, 21)), save(tmp_path / "b.npy", numbered(4, 31, 31))
     )[0]
     assert one.values.shape == other.values.shape
@@ -329,7 +351,7 @@ def test_a_part_is_shown_where_it_lies(tmp_path: Path) -> None:
     """Of both volumes, what they share; the file of the part says where it is."""
     values = numbered(12, 40, 50)
     part = values[3:9, 10:30, 20:50]
-    pairs = read_pairs(
+    pairs = pairs_of(
         save(tmp_path / "a.zarr", values),
         save(tmp_path / "b.zarr", part, translation=(3 * 40.0, 10 * 8.0, 20 * 8.0)),
     )
@@ -355,7 +377,7 @@ def test_what_cannot_be_compared(
     first = save(tmp_path / "a.zarr", numbered(12, 40, 50))
     other = save(tmp_path / "b.zarr", numbered(*shape), **facts)
     with pytest.raises(InputError, match=said) as raised:
-        read_pairs(first, other)
+        pairs_of(first, other)
     assert "\n" not in str(raised.value)
     assert "12 x 40 x 50" in str(raised.value)
 

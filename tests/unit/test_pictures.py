@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from vemctl.pictures.encoding import data_uri, encoded
-from vemctl.pictures.gray import BACKGROUND, contrast, grown, percentile_range, to_gray
+from vemctl.pictures.gray import BACKGROUND, contrast, contrasts, grown, percentile_range, to_gray
 from vemctl.pictures.lettering import Lettering, plain
 from vemctl.pictures.resampling import Binned, resampled
 from vemctl.pictures.scale_bar import (
@@ -62,6 +62,30 @@ def test_contrast_knows_only_finite_values() -> None:
 def test_contrast_is_never_empty(image: np.ndarray, expected: tuple[float, float]) -> None:
     """Constant images get a range around their value, sparse ones their extremes."""
     assert contrast(image) == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "other", "shared"),
+    [
+        ((0, 100), (0, 100), True),
+        ((0, 100), (10, 36), True),
+        ((0, 100), (10, 34), False),  # over four times the range
+        ((0, 100), (60, 160), True),
+        ((0, 100), (70, 170), False),  # 30 of 170
+        ((0, 100), (50, 50), False),
+        ((7, 7), (7, 7), True),
+    ],
+)
+def test_groups_share_a_contrast_that_shows_both(
+    first: tuple[float, float], other: tuple[float, float], shared: bool
+) -> None:
+    """Whatever their types; else each has its own."""
+    one = [np.linspace(*first, 1000, dtype=np.float32), np.linspace(*first, 10)]
+    two = [np.linspace(*other, 1000)]
+    expected = (contrast(*one, *two),) * 2 if shared else (contrast(*one), contrast(*two))
+    assert contrasts(one, two) == expected
+    swapped = np.ravel(expected[::-1])
+    assert np.ravel(contrasts(two, one)) == pytest.approx(swapped)
 
 
 def test_a_large_image_is_sampled_evenly() -> None:

@@ -223,7 +223,7 @@ def test_voxels_at_the_ends_have_no_window() -> None:
     judged = AgainstTruth(RANGE)
     judged.add(slab, truth[read], prediction[read], slab.within(read))
     assert math.isnan(judged.overall()["ssim_3d"])
-    assert judged.reasons == {"ssim_3d": "there are 10 planes, the window needs 11"}
+    assert judged.reasons == {"ssim_3d": "too few planes (10), the window needs 11"}
     assert judged.overall()["psnr"] > 0
 
 
@@ -332,7 +332,7 @@ def test_slices_without_contrast_have_no_part_in_the_scaled_scores() -> None:
 @pytest.mark.parametrize(
     ("shape", "undefined"),
     [
-        ((5, 26, 32), {"ssim_3d": "there are 5 planes, the window needs 11"}),
+        ((5, 26, 32), {"ssim_3d": "too few planes (5), the window needs 11"}),
         (
             (12, 10, 32),
             dict.fromkeys(

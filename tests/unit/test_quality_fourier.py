@@ -288,13 +288,13 @@ def test_images_without_contrast_say_nothing() -> None:
         np.testing.assert_array_equal(found.correlation, 0)
         np.testing.assert_array_equal(found.counts, 0)
         assert found.resolution is None
-        assert found.verdict == "too few pixels with contrast to tell"
+        assert found.verdict == "not judged: too few pixels to tell; larger or more planes would"
 
 
 def test_nothing_was_added() -> None:
     """There is a curve, but it says nothing."""
     found = RingCorrelation((64, 64), (4, 4)).curve()
-    assert found.verdict == "too few pixels with contrast to tell"
+    assert found.verdict == "not judged: too few pixels to tell; larger or more planes would"
 
 
 def test_another_shape_is_refused() -> None:
@@ -338,7 +338,10 @@ def test_rings_of_few_pixels_are_joined() -> None:
     first = FIRST_RING + 38.5  # of the last joint with 0.5, and 0 after it
     assert few.resolution == pytest.approx(100 / (first + 2 * (0.5 - 1 / 7) / 0.5))
     assert curve([0.9, 0.9, 0.9, 0.9, 0.0], [*[ENOUGH] * 4, 1]).resolution is None
-    assert curve([0.9] * 4, ENOUGH / 5).verdict == "too few pixels with contrast to tell"
+    assert (
+        curve([0.9] * 4, ENOUGH / 5).verdict
+        == "not judged: too few pixels to tell; larger or more planes would"
+    )
     assert curve([0.9] * 5, ENOUGH / 5).resolution is None
 
 

@@ -58,7 +58,7 @@ def command(
         switch(
             "--axes",
             metavar="AXES",
-            help="Axes of PRED, letters out of tczyx, where the file does not say.",
+            help="Axes of the volumes, letters out of tczyx, where a file does not say.",
             panel=INPUT,
         ),
     ] = None,
@@ -76,6 +76,27 @@ def command(
             smallest=0,
         ),
     ] = 0,
+    truth_channel: Annotated[
+        int | None,
+        switch(
+            "--truth-channel",
+            metavar="INT",
+            help="Channel of TRUTH, where it has several and PRED one. Default: the one that was "
+            "restored, if PRED tells.",
+            panel=INPUT,
+            smallest=0,
+        ),
+    ] = None,
+    truth_timepoint: Annotated[
+        int | None,
+        switch(
+            "--truth-timepoint",
+            metavar="INT",
+            help="Time point of TRUTH, likewise.",
+            panel=INPUT,
+            smallest=0,
+        ),
+    ] = None,
     roi: Annotated[
         str | None,
         switch(
@@ -164,6 +185,8 @@ def command(
         axes=axes,
         level=level,
         truth_level=truth_level,
+        truth_channel=truth_channel,
+        truth_timepoint=truth_timepoint,
         channel=channel,
         timepoint=timepoint,
         roi=roi,
@@ -174,9 +197,9 @@ def command(
     )
     with reporter(quiet=quiet, progress=not no_progress) as listen:
         facts = evaluate(request, listen)
-    if csv is not None:
-        write_slices(csv, facts)
     if json:
         print_json(facts)
     else:
         print_evaluation(facts)
+    if csv is not None:
+        write_slices(csv, facts)

@@ -38,25 +38,25 @@ def command(
         switch("--overwrite", help="Replace the file also if it is no report.", panel=OUTPUT),
     ] = False,
     channel: Annotated[
-        int,
+        int | None,
         switch(
             "--channel",
             metavar="INT",
-            help="Channel of an output to look at, counted from 0.",
+            help="Channel of an output to look at, counted from 0. Default: 0.",
             panel=INPUT,
             smallest=0,
         ),
-    ] = 0,
+    ] = None,
     timepoint: Annotated[
-        int,
+        int | None,
         switch(
             "--timepoint",
             metavar="INT",
-            help="Time point of an output to look at, counted from 0.",
+            help="Time point of an output to look at, counted from 0. Default: 0.",
             panel=INPUT,
             smallest=0,
         ),
-    ] = 0,
+    ] = None,
     json: JsonFlag = False,
     quiet: QuietFlag = False,
     no_progress: NoProgressFlag = False,
@@ -76,5 +76,5 @@ def command(
     num_bytes = place.stat().st_size
     if json:
         print_json({"report": str(place), "of": str(target), "bytes": num_bytes})
-    else:
+    elif not quiet:
         typer.echo(f"wrote {place} ({size_text(num_bytes)}); open it in a browser")

@@ -48,7 +48,6 @@ def line_chart(
     title: str,
     x_label: str,
     y_label: str,
-    log_x: bool = False,
     log_y: bool = False,
     marks: Sequence[Mark] = (),
     y_range: tuple[float, float] | None = None,
@@ -62,7 +61,7 @@ def line_chart(
         One to six, by name; values that are not finite are gaps.
     title, x_label, y_label : str
         Plain text.
-    log_x, log_y : bool
+    log_y : bool
         Values that are not above 0 are gaps then.
     marks : sequence of Mark
     y_range : (float, float), optional
@@ -72,17 +71,14 @@ def line_chart(
     """
     _check(series)
     curves = {
-        name: [
-            (x, y if (x > 0 or not log_x) and (y > 0 or not log_y) else math.nan)
-            for x, y in thinned(xs, ys, points)
-        ]
+        name: [(x, y if y > 0 or not log_y else math.nan) for x, y in thinned(xs, ys, points)]
         for name, (xs, ys) in series.items()
     }
     finite = [p for curve in curves.values() for p in curve if math.isfinite(p[1])]
     seen = [y for _, y in finite] + [mark.value for mark in marks if mark.axis == "y"]
     top = TOP if y_label else LITTLE
     y = scale_for(y_range or seen, HEIGHT - BOTTOM, top, log=log_y, pad=0 if y_range else 0.05)
-    x = scale_for([x for x, _ in finite], _left(y), WIDTH - RIGHT, log=log_x)
+    x = scale_for([x for x, _ in finite], _left(y), WIDTH - RIGHT)
     drawn = [*_frame(x, y, x_label, y_label), *(_mark(each, x, y) for each in marks)]
     for number, curve in enumerate(curves.values(), 1):
         for piece in _pieces(curve):

@@ -105,18 +105,16 @@ def paragraph(text: str, *, quiet: bool = False) -> str:
     return f'<p class="quiet">{escaped(text)}</p>' if quiet else f"<p>{escaped(text)}</p>"
 
 
-def notes(texts: Sequence[str], *, kind: str = "warning") -> str:
-    """Return plain texts as a list that stands out.
+def notes(texts: Sequence[str]) -> str:
+    """Return warnings as a list that stands out.
 
     Parameters
     ----------
     texts : sequence of str
-    kind : "warning" or "note"
-        The word is written before each, so that nobody needs to see the colour.
+        Plain text. A word is written before each, so that nobody needs to see the colour.
     """
-    word = kind.capitalize()
-    items = "".join(f"<li><strong>{word}:</strong> {escaped(each)}</li>" for each in texts)
-    return f'<ul class="notes {kind}">{items}</ul>' if texts else ""
+    items = "".join(f"<li><strong>Warning:</strong> {escaped(each)}</li>" for each in texts)
+    return f'<ul class="notes">{items}</ul>' if texts else ""
 
 
 def folded(summary: str, parts: Sequence[str]) -> str:

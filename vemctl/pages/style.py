@@ -89,10 +89,9 @@ white-space:pre-wrap}}
 details{{margin:.75rem 0}}
 summary{{cursor:pointer;color:var(--link)}}
 .notes{{list-style:none;margin:1rem 0;padding:0}}
-.notes li{{background:var(--raised);border-left:4px solid var(--rule);padding:.5rem .9rem;
+.notes li{{background:var(--raised);border-left:4px solid var(--warn);padding:.5rem .9rem;
 margin:.4rem 0;max-width:60rem}}
-.notes.warning li{{border-color:var(--warn)}}
-.notes.warning strong{{color:var(--warn)}}
+.notes strong{{color:var(--warn)}}
 figure{{margin:1rem 0}}
 figcaption{{font-size:.925rem;margin-top:.35rem}}
 img{{display:block;max-width:100%;height:auto;width:var(--wide,auto);background:#121212}}

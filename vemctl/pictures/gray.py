@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,13 @@ import numpy.typing as npt
 
 Values = npt.NDArray[Any]
 Gray = npt.NDArray[np.uint8]
+Range = tuple[float, float]
 
 PERCENTILES = (0.5, 99.5)
+UNLIKE = 4.0
+"""Times the range of the other, from which on two groups of images are not shown alike."""
+ALIKE = 0.2
+"""Of both ranges together, which both must cover to be shown alike."""
 BACKGROUND = 18
 """Gray around pictures: they are seen to end where they are black themselves."""
 SAMPLED = 2**22
@@ -48,6 +54,30 @@ def contrast(
         return low, high
     half = max(0.5, 1e-6 * abs(low))
     return low - half, high + half
+
+
+def contrasts(first: Sequence[Values], other: Sequence[Values]) -> tuple[Range, Range]:
+    """Return which value is black and which is white, for two groups of images to be compared.
+
+    Parameters
+    ----------
+    first, other : sequence of ndarray
+        As in `contrast`.
+
+    Returns
+    -------
+    first, other : (low, high)
+        One contrast for both, if it shows what is in either; else each its own: where one has
+        more than `UNLIKE` times the range of the other, or they hardly overlap.
+    """
+    own, its = contrast(*first), contrast(*other)
+    narrow, wide = sorted(high - low for low, high in (own, its))
+    shared = min(own[1], its[1]) - max(own[0], its[0])
+    both = max(own[1], its[1]) - min(own[0], its[0])
+    if wide > UNLIKE * narrow or shared < ALIKE * both:
+        return own, its
+    together = contrast(*first, *other)
+    return together, together
 
 
 def percentile_range(

@@ -253,7 +253,7 @@ class AgainstTruth:
             constant = "truth" if total.moments.truth_is_constant else "prediction"
             return f"the {constant} is constant"
         if name == "ssim_3d" and self._read[0] < WINDOW:
-            return f"there are {self._read[0]} planes, the window needs {WINDOW}"
+            return f"too few planes ({self._read[0]}), the window needs {WINDOW}"
         scaled = name in {"psnr_scaled", "ssim_scaled"}
         sizes, window = (self._counted, SSIM_WINDOW) if scaled else (self._read, WINDOW)
         if min(sizes[1:]) < window:

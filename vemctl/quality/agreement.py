@@ -31,8 +31,8 @@ class Moments:
         0 of no pairs.
     spread_truth, spread_prediction, product : float
         Sums of squares, and of products, of the differences from the means.
-    error, absolute_error, squared_error : float
-        Sums of prediction less truth, of its amount and of its square.
+    squared_error : float
+        Sum of the squares of prediction less truth.
     lowest_truth, highest_truth, lowest_prediction, highest_prediction : float
         Of no pairs infinite.
     """
@@ -43,8 +43,6 @@ class Moments:
     spread_truth: float = 0.0
     spread_prediction: float = 0.0
     product: float = 0.0
-    error: float = 0.0
-    absolute_error: float = 0.0
     squared_error: float = 0.0
     lowest_truth: float = math.inf
     highest_truth: float = -math.inf
@@ -100,8 +98,6 @@ class Moments:
             float(truth @ truth),
             float(prediction @ prediction),
             float(truth @ prediction),
-            float(error.sum()),
-            float(np.abs(error).sum()),
             float(error @ error),
             *(float(end) for end in ends),
         )
@@ -121,8 +117,6 @@ class Moments:
             self.spread_truth + other.spread_truth + step_truth**2 * weight,
             self.spread_prediction + other.spread_prediction + step_prediction**2 * weight,
             self.product + other.product + step_truth * step_prediction * weight,
-            self.error + other.error,
-            self.absolute_error + other.absolute_error,
             self.squared_error + other.squared_error,
             min(self.lowest_truth, other.lowest_truth),
             max(self.highest_truth, other.highest_truth),
@@ -144,16 +138,6 @@ class Moments:
     def mse(self) -> float:
         """Mean squared error; not a number of no pairs."""
         return self.squared_error / self.count if self.count else math.nan
-
-    @property
-    def mae(self) -> float:
-        """Mean absolute error; not a number of no pairs."""
-        return self.absolute_error / self.count if self.count else math.nan
-
-    @property
-    def bias(self) -> float:
-        """Mean of prediction less truth; not a number of no pairs."""
-        return self.error / self.count if self.count else math.nan
 
     @property
     def nrmse(self) -> float:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vemctl.quality.against_truth import AgainstTruth
 from vemctl.quality.checkerboard import SelfCorrelation
@@ -123,7 +124,7 @@ class Evaluation:
         truth = None
         if read.truth is not None and self._truth is not None:
             truth = read.truth(region, *where)
-            mask = None if read.mask is None else read.mask(region, *where) != 0
+            mask = None if read.mask is None else is_in(read.mask(region, *where))
             self._truth.add(slab, truth, prediction, inner, mask)
             truth = truth[inner]
             channel.values["truth"].add(truth)
@@ -188,16 +189,18 @@ class Evaluation:
         scores = {} if self._truth is None else self._truth.channels()
         channels = []
         for number, channel in sorted(self._channels.items()):
-            curves = {name: each.curve().to_json() for name, each in channel.curves.items()}
+            curves = {name: _curve(each) for name, each in channel.curves.items()}
             found = channel.seams.result() if channel.seams else None
             removed = channel.residual.result() if channel.residual else None
             values = {name: each.result() for name, each in channel.values.items()}
             prefix = f"channel {number}: " if several else ""
             warnings += [prefix + text for text in _value_warnings(values)]
-            skipped = sum(each.skipped for each in channel.curves.values())
-            if skipped:
-                text = f"{skipped} Fourier transforms are left out: NaN or infinite voxels in them"
-                warnings.append(prefix + text)
+            for name, each in channel.curves.items():
+                if each.skipped:
+                    text = (
+                        f"{name}: {each.skipped} of {each.skipped + each.added} parts are left out"
+                    )
+                    warnings.append(f"{prefix}{text}, for they have NaN or infinite voxels")
             channels.append(
                 {
                     "channel": number,
@@ -210,6 +213,8 @@ class Evaluation:
             )
         if self._truth is not None:
             warnings += self._truth.notes
+            if math.isinf(self._truth.overall()["psnr"]):
+                warnings.append("psnr: infinite, for the volumes are equal where they count")
         borders = self._tiled and dict(zip("zyx", map(len, self._tiled.borders), strict=True))
         return {
             "tile_borders": borders,
@@ -222,8 +227,24 @@ class Evaluation:
         }
 
 
+def is_in(mask: Array) -> npt.NDArray[np.bool_]:
+    """Return which voxels count by a mask: those that are not 0, and not NaN either."""
+    counted: npt.NDArray[np.bool_] = mask != 0
+    if mask.dtype.kind == "f":
+        counted &= ~np.isnan(mask)
+    return counted
+
+
 def _overlap(one: Region, other: Region) -> bool:
     return all(a.start < b.stop and b.start < a.stop for a, b in zip(one, other, strict=True))
+
+
+def _curve(correlation: RingCorrelation | SelfCorrelation) -> dict[str, Any]:
+    """Return a curve as JSON types; its verdict says if nothing could be compared."""
+    found = correlation.curve().to_json()
+    if correlation.skipped and not correlation.added:
+        found["verdict"] = "not judged: there are NaN or infinite voxels everywhere"
+    return found
 
 
 def _value_warnings(values: Mapping[str, ValueFacts]) -> list[str]:

@@ -97,7 +97,7 @@ class Curve:
         """Return the resolution, if there is one, and the verdict."""
         points = list(self._joined())
         if not points:
-            return None, "too few pixels with contrast to tell"
+            return None, "not judged: too few pixels to tell; larger or more planes would"
         below = [correlation < self.threshold for _, correlation in points]
         # Whether each holds for two, so that neither a lone dip nor a lone peak of noise counts.
         lasting = [*map(all, pairwise(below)), below[-1]]

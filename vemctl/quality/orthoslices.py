@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from vemctl.errors import OptionError
 from vemctl.pictures.resampling import Binned, resampled
-from vemctl.quality.field_of_view import AXES, Field, common_fields, whole_field
-from vemctl.quality.levels import Ratios, open_levels
+from vemctl.quality.field_of_view import AXES, Field
+from vemctl.quality.levels import Ratios
 from vemctl.quality.strips import Side, chosen_rows, strips
 from vemctl.volumes.volume import Triple
 
@@ -54,88 +53,6 @@ class Plane:
     level: int
     averaged: Ratios
     rows_read: int | None = None
-
-
-def read_planes(
-    path: Path,
-    *,
-    axes: str | None = None,
-    channel: int = 0,
-    timepoint: int = 0,
-    positions: Mapping[str, int] | None = None,
-    longest_edge: int = 1024,
-) -> tuple[Plane, ...]:
-    """Read orthogonal planes of a volume.
-
-    Parameters
-    ----------
-    path : Path
-    axes : str, optional
-        Of the file, where it does not say.
-    channel, timepoint : int
-    positions : mapping of axis to int, optional
-        Which planes, in voxels of level 0; without, those through the middle, perpendicular to z, y
-        and x, or the one plane that there is.
-    longest_edge : int
-        Pixels of the longest edge of all planes, which have one scale. Smaller volumes are not
-        enlarged.
-
-    Raises
-    ------
-    InputError, OptionError, MissingExtraError
-        As `open_volume`; a plane, channel or time point is not in the volume.
-    """
-    with open_levels(path, axes=axes, channel=channel, timepoint=timepoint) as levels:
-        field = whole_field(levels)
-        places = positions_of(field, positions)
-        pixel = pixel_of([field], [axis for axis, _ in places], longest_edge)
-        return tuple(read_plane(field, axis, place, pixel) for axis, place in places)
-
-
-def read_pairs(
-    first: Path,
-    other: Path,
-    *,
-    axes: str | None = None,
-    channel: int = 0,
-    timepoint: int = 0,
-    positions: Mapping[str, int] | None = None,
-    longest_edge: int = 1024,
-) -> tuple[tuple[Plane, Plane], ...]:
-    """Read the same planes of two volumes, such as a volume and what was restored of it.
-
-    Parameters
-    ----------
-    first, other : Path
-        `other` may have voxels of another size and show a part of `first`, or more.
-    axes : str, optional
-        Of `first`.
-    channel, timepoint : int
-        Of both; 0 of `other` where that has one only.
-    positions : mapping of axis to int, optional
-        As in `read_planes`, in voxels of `first`.
-    longest_edge : int
-
-    Returns
-    -------
-    tuple of (Plane, Plane)
-        Of one size and scale, with the same field of view.
-
-    Raises
-    ------
-    InputError
-        As `open_volume`, or they have no field of view in common.
-    OptionError, MissingExtraError
-        As `read_planes`.
-    """
-    with (
-        open_levels(first, axes=axes, channel=channel, timepoint=timepoint) as before,
-        open_levels(other, channel=channel, timepoint=timepoint, or_only=True) as after,
-    ):
-        fields = common_fields(before, after)
-        places = positions_of(fields[0], positions)
-        pixel = pixel_of(fields, [axis for axis, _ in places], longest_edge)
-        return tuple(read_pair(*fields, axis, place, pixel) for axis, place in places)
 
 
 def positions_of(field: Field, positions: Mapping[str, int] | None = None) -> list[tuple[str, int]]:

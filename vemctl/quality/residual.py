@@ -31,6 +31,8 @@ STRUCTURE = 0.1
 filters, non-local means and total variation remove from noisy tissue stays below 0.06 as long as
 they leave the tissue alone; tissue that a filter blurs has 0.6. In a mixture, 0.1 is reached where
 about a seventh of the variance of what was removed was tissue."""
+TRANSLATED = 0.5
+"""Correlation of input and output below which structure in what was removed is no fault."""
 RELATIVE_ROUNDING = 1e-12
 """Of the values, below which a residual does not vary."""
 Array = npt.NDArray[Any]
@@ -62,6 +64,8 @@ class ResidualScore:
         What the absolute value of pure noise hardly exceeds: `CHANCE` over the root of `voxels`.
     correlation_with_output : float, optional
         Pearson's, of residual and output; None if one is the same everywhere.
+    resemblance : float, optional
+        Pearson's, of input and output; likewise.
     """
 
     voxels: int
@@ -74,6 +78,7 @@ class ResidualScore:
     highest_lag: Lag | None
     expected: float
     correlation_with_output: float | None
+    resemblance: float | None = None
 
     @property
     def has_structure(self) -> bool:
@@ -90,6 +95,9 @@ class ResidualScore:
         if self.has_structure:
             told = f"{_named(self.highest_lag)} correlate by {self.highest:.2f}"
             where = ", along x only, which noise of a scan does too" if self._along_x_only else ""
+            if self.resemblance is not None and self.resemblance < TRANSLATED:
+                told = f"input and output correlate by {self.resemblance:.2f} only"
+                return f"{told}, as those of a method that translates images do: not judged"
             return f"what was removed has structure: {told}{where}"
         if self.strongest is None or self.strongest_lag is None or self.strongest > -STRUCTURE:
             return "what was removed is like noise"
@@ -162,6 +170,9 @@ class Residuals:
         if math.sqrt(variance) <= rounding:
             variance = 0.0
         both = math.sqrt(variance * spread)
+        shared = product - mean * output
+        # The input is the residual and the output together.
+        inputs = math.sqrt(max(0.0, variance + spread + 2 * shared) * spread)
         table = None if variance == 0 else self._table(mean, variance)
         others = [(lag, value) for lag, value in _by_lag(table) if lag != (0, 0, 0)]
         strongest = max(others, key=lambda each: abs(each[1]), default=(None, None))
@@ -176,7 +187,8 @@ class Residuals:
             highest=highest[1],
             highest_lag=highest[0],
             expected=CHANCE / math.sqrt(self._voxels),
-            correlation_with_output=(product - mean * output) / both if both > 0 else None,
+            correlation_with_output=shared / both if both > 0 else None,
+            resemblance=(shared + spread) / inputs if inputs > 0 else None,
         )
 
     def _table(self, mean: float, variance: float) -> list[list[list[float | None]]]:

@@ -22,6 +22,8 @@ WHOLE = 2**28
 SLABS = 8
 """Of each channel, where it is not."""
 EVERYTHING = "all"
+NAMED = 10
+"""Slabs whose depth is told to people."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ class Sampling:
             return "the whole volume"
         size = " x ".join(map(str, self.largest))
         share = f"{100 * self.share:.3g} % of the volume"
-        return f"{len(self.slabs)} slabs of up to {size} voxels, {share}"
+        depths = sorted({slab.region[0].start for slab in self.slabs})
+        shown = ", ".join(map(str, depths[:NAMED])) + ", ..." * (len(depths) > NAMED)
+        return f"{len(self.slabs)} slabs of up to {size} voxels, {share}, from z = {shown}"
 
     @property
     def largest(self) -> Triple:

@@ -75,7 +75,8 @@ class ValueCounts:
         All values of 8 bits have a bin each. Bins of other integers hold equally many values.
         """
         low, high = self._histogram_range()
-        edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
+        # Halves, since the range of doubles may be larger than the largest of them.
+        edges = 2 * np.linspace(low / 2, high / 2, HISTOGRAM_BINS + 1)
         if self._every:
             counts, _ = np.histogram(self._values, edges, weights=self._counts)
             return [int(count) for count in counts], (low, high)

@@ -46,6 +46,8 @@ def open_npy(path: Path, axes: str | None) -> ArrayVolume:
             f"{path}: holds pickled Python objects, which may run code and are never loaded; save "
             "the image itself as an array of numbers"
         )
+    if dtype == np.dtype(bool):  # a mask; each takes a byte, which is 0 or 1
+        dtype = np.dtype(np.uint8)
     check_dtype(path, dtype)
     described = read_described(path, shape)
     names = resolve_axes(path, shape, described.axes, axes)

@@ -13,15 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from vemctl.durable import output_errors, write_whole
+from vemctl.durable import write_whole
 from vemctl.errors import OptionError, OutputError
 from vemctl.events import Listener, Noted, StageAdvanced, StageFinished, StageStarted, ignore
-from vemctl.quality.evaluation import Evaluation, Readers, Tiled
+from vemctl.quality.evaluation import Evaluation, Readers, Tiled, is_in
 from vemctl.quality.slabs import Sampling, choose_slabs, number_of_slabs
 from vemctl.tiles.borders import borders_of, borders_of_step, period_of
 from vemctl.volumes.volume import Triple
 from vemctl.workflows.evaluate_options import EvaluateRequest
 from vemctl.workflows.evaluate_volumes import Judged, open_judged
+from vemctl.workflows.places import check_folder
+
+SPANNED = "what the truth spans"
+FEW = 2.0
+"""Times the range without the outermost thousandths, from which a few voxels are said to decide."""
 
 
 def evaluate(request: EvaluateRequest, listen: Listener = ignore) -> dict[str, Any]:
@@ -64,9 +69,11 @@ def evaluate(request: EvaluateRequest, listen: Listener = ignore) -> dict[str, A
             evaluation.look(slab)
             listen(StageAdvanced("evaluating"))
         listen(StageFinished("evaluating", time.monotonic() - began))
+        found = evaluation.to_json()
+        if request.truth and basis == SPANNED:
+            found["warnings"] += _few_decide(data_range, found, masked=request.mask is not None)
         if not sampling.whole:
             listen(Noted(f"looked at {sampling.text}"))
-        found = evaluation.to_json()
         warnings = [*judged.notes, *found.pop("warnings")]
         return {
             "prediction": str(request.prediction),
@@ -156,17 +163,37 @@ def _data_range(
             )
         limits = np.iinfo(dtype)
         return float(limits.max) - float(limits.min), f"the type, {dtype.name}"
-    return _span(judged, sampling, listen), "what the truth spans"
+    return _span(judged, sampling, listen), SPANNED
+
+
+def _few_decide(data_range: float, found: Mapping[str, Any], *, masked: bool) -> list[str]:
+    """Tell if a few voxels of the truth, such as hot pixels, make the range that it spans."""
+    values = [channel["values"]["truth"] for channel in found["channels"]]
+    known = [each for each in values if each["percentile_999"] is not None]
+    if not known or masked:
+        return []
+    usual = max(each["percentile_999"] for each in known) - min(
+        each["percentile_01"] for each in known
+    )
+    if data_range <= FEW * usual:
+        return []
+    return [
+        f"a few voxels decide the data range of {data_range:g}: between its percentiles 0.1 and "
+        f"99.9 the truth spans {usual:g}; choose with --data-range"
+    ]
 
 
 def _span(judged: Judged, sampling: Sampling, listen: Listener) -> float:
-    """Return the largest less the smallest finite value of the truth, where it is looked at."""
+    """Return the largest less the smallest finite value of the truth, where it counts."""
     assert judged.truth is not None
     low, high = math.inf, -math.inf
     listen(StageStarted("measuring the truth", len(sampling.slabs), "slabs"))
     began = time.monotonic()
     for slab in sampling.slabs:
-        values = judged.truth.at(slab.region, slab.channel, slab.timepoint)
+        where = (slab.region, slab.channel, slab.timepoint)
+        values = judged.truth.at(*where)
+        if judged.mask is not None:
+            values = values[is_in(judged.mask.at(*where))]
         if values.dtype.kind == "f":
             values = values[np.isfinite(values)]
         if values.size:
@@ -222,6 +249,7 @@ def check_table(path: Path, *, overwrite: bool) -> None:
     """
     if path.is_dir():
         raise OutputError(f"--csv {path}: a folder; expected a file, such as {path / 'slices.csv'}")
+    check_folder(path)
     if path.exists() and not overwrite:
         raise OutputError(f"--csv {path}: exists: pass --overwrite or choose another file")
 
@@ -250,5 +278,9 @@ def write_slices(path: Path, facts: Mapping[str, Any]) -> None:
             {key: ":".join(map(str, value)) if isinstance(value, list) else value
              for key, value in row.items()}
         )  # fmt: skip
-    with output_errors(path):
+    try:
         write_whole(path, text.getvalue().encode())
+    except OSError as error:
+        raise OutputError(
+            f"--csv {path}: cannot be written ({error.strerror or error}); choose another file"
+        ) from error

@@ -168,3 +168,9 @@ def odd_places(header: Header, truth: Header) -> Iterator[str]:
 def shown(values: Any) -> str:
     """Write numbers for people: ``9 x 256 x 256``."""
     return " x ".join(f"{value:g}" for value in values)
+
+
+def counted(count: int, axis: str) -> str:
+    """Write how many channels or time points there are: ``1 channel``, ``3 time points``."""
+    word = axis.replace("timepoint", "time point")
+    return f"{count} {word}{'s' * (count != 1)}"

@@ -19,7 +19,7 @@ class EvaluateRequest:
     mask : Path, optional
         Voxels that are not 0 count; of the prediction's shape, or one plane for all.
     axes : str, optional
-        Of the prediction, where its file does not say; the others' go by theirs.
+        Of the prediction, and of the others, where a file does not say.
     level : int
         Of the prediction's pyramid.
     channel, timepoint : str
@@ -30,6 +30,8 @@ class EvaluateRequest:
         Part of the truth that shows the same as the prediction, before `roi` is taken of both.
     truth_level : int
         Of the truth's pyramid.
+    truth_channel, truth_timepoint : int, optional
+        Of the truth, where it has more of them than the prediction.
     data_range : str
         From the smallest possible value to the largest: a number, "type" or "truth"; "auto" is
         the type of 8-bit truths, and what the truth spans otherwise.
@@ -50,6 +52,8 @@ class EvaluateRequest:
     roi: str | None = None
     truth_roi: str | None = None
     truth_level: int = 0
+    truth_channel: int | None = None
+    truth_timepoint: int | None = None
     data_range: str = "auto"
     slabs: str | None = None
     tile_step: tuple[int, int, int] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,9 @@ import numpy as np
 from vemctl.errors import InputError, OptionError, VemctlError
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.provenance import read_provenance
-from vemctl.volumes.view import crop, one_series
+from vemctl.volumes.view import crop
 from vemctl.volumes.volume import Array, Header, Region, Triple, Volume
-from vemctl.workflows.evaluate_checks import check_mask, check_same, odd_places, shown
+from vemctl.workflows.evaluate_checks import check_mask, check_same, counted, odd_places, shown
 from vemctl.workflows.evaluate_options import EvaluateRequest
 from vemctl.workflows.recorded_input import input_options, input_paths, open_recorded
 from vemctl.workflows.sources import chosen, parse_roi
@@ -94,14 +94,15 @@ def open_judged(request: EvaluateRequest) -> Iterator[Judged]:
     OptionError
         A region, channel or time point is not in the volume.
     """
+    _check_needs_truth(request)
     with contextlib.ExitStack() as stack:
 
         def opened(path: Path, **facts: Any) -> Volume:
-            volume = open_volume(path, **facts)
+            volume = _open_like(path, request.axes, **facts)
             stack.callback(volume.close)
             return volume
 
-        whole = opened(request.prediction, axes=request.axes, level=request.level)
+        whole = opened(request.prediction, level=request.level)
         header = whole.header
         region = _whole(header) if request.roi is None else parse_roi(request.roi, header)
         timepoints = chosen("timepoint", request.timepoint, header.num_timepoints, header)
@@ -109,12 +110,18 @@ def open_judged(request: EvaluateRequest) -> Iterator[Judged]:
         provenance = read_provenance(request.prediction) or {}
         notes: list[str] = []
 
-        def beside(volume: Volume, name: str) -> Companion:
-            return Companion(
-                crop(volume, _flat(region, volume.header)),
-                _paired(channels, volume.header.num_channels, header, volume.header, name),
-                _paired(timepoints, volume.header.num_timepoints, header, volume.header, name),
-            )
+        asked = {"channel": channels, "timepoint": timepoints}
+
+        recorded = _recorded_series(provenance)
+
+        def beside(volume: Volume, name: str, given: Mapping[str, int | None]) -> Companion:
+            headers = header, volume.header
+            pairs = {
+                axis: _paired(axis, numbers, *headers, name, given.get(axis), recorded[axis])
+                for axis, numbers in asked.items()
+            }
+            part = crop(volume, _flat(region, volume.header))
+            return Companion(part, pairs["channel"], pairs["timepoint"])
 
         truth = mask = None
         if request.truth is not None:
@@ -123,20 +130,19 @@ def open_judged(request: EvaluateRequest) -> Iterator[Judged]:
                 volume = crop(volume, _truth_region(request.truth_roi, volume.header))
             check_same(header, volume.header, provenance, given=request.truth_roi is not None)
             notes += odd_places(header, volume.header)
-            truth = beside(volume, "the truth")
-        elif request.truth_roi is not None:
-            raise OptionError(f"--truth-roi {request.truth_roi}: there is no TRUTH; leave it out")
+            wanted = {"channel": request.truth_channel, "timepoint": request.truth_timepoint}
+            truth = beside(volume, "truth", wanted)
         if request.mask is not None:
             volume = opened(request.mask)
             check_mask(header, volume.header)
-            mask = beside(volume, "the mask")
+            mask = beside(volume, "mask", {})
         source = None
         restored = _source(request, provenance, header, stack)
         if isinstance(restored, str):
             notes.append(f"{restored}: what was removed is not judged")
         elif restored is not None:
             try:
-                source = beside(restored, "the input")
+                source = beside(restored, "input", {})
             except InputError:
                 if request.source is not None:
                     raise
@@ -171,20 +177,74 @@ def _truth_region(text: str, header: Header) -> Region:
         raise OptionError(str(error).replace("--roi", "--truth-roi")) from None
 
 
+def _check_needs_truth(request: EvaluateRequest) -> None:
+    """Refuse options of the truth where there is none."""
+    usual = EvaluateRequest(request.prediction)
+    for name in ("truth_roi", "truth_level", "truth_channel", "truth_timepoint", "mask"):
+        if request.truth is None and getattr(request, name) != getattr(usual, name):
+            flag = name.replace("_", "-")
+            raise OptionError(
+                f"--{flag} {getattr(request, name)}: there is no TRUTH to compare with; leave it "
+                "out"
+            )
+
+
+def _open_like(path: Path, axes: str | None, **facts: Any) -> Volume:
+    """Open a volume, with the axes that the user names where its file does not say."""
+    try:
+        return open_volume(path, **facts)
+    except InputError:
+        if axes is None:
+            raise
+        return open_volume(path, axes=axes, **facts)
+
+
+def _recorded_series(provenance: Mapping[str, Any]) -> dict[str, int | None]:
+    """Return which one channel and time point were restored, if the output is of one."""
+    options = input_options(provenance)
+    return {
+        name: int(options[name]) if str(options.get(name, "all")).isdecimal() else None
+        for name in ("channel", "timepoint")
+    }
+
+
 def _paired(
-    asked: list[int], there: int | None, header: Header, other: Header, name: str
+    axis: str,
+    asked: Sequence[int],
+    header: Header,
+    other: Header,
+    name: str,
+    given: int | None,
+    recorded: int | None,
 ) -> dict[int, int]:
-    """Return which channel or time point of another volume belongs to which of the prediction."""
-    count = there or 1
-    if count == 1 and (len(asked) == 1 or name == "the mask"):
-        return dict.fromkeys(asked, 0)
-    if asked[-1] < count:
+    """Return which channel or time point of another volume belongs to which of the prediction.
+
+    As many are paired by their numbers, a single one with a single one; of several for a single
+    one the user or the provenance must say which.
+    """
+    own, there = (getattr(each, f"num_{axis}s") or 1 for each in (header, other))
+    if given is not None:
+        if given >= there or len(asked) != 1:
+            raise OptionError(
+                f"--truth-{axis} {given}: {other.path} has {counted(there, axis)}, and one is "
+                f"compared with {counted(len(asked), axis)} of {header.path}; expected 0 to "
+                f"{there - 1}, and one with --{axis}"
+            )
+        return dict.fromkeys(asked, given)
+    if own == there:
         return {number: number for number in asked}
+    if there == 1 and (len(asked) == 1 or name == "mask"):
+        return dict.fromkeys(asked, 0)
+    if own == 1 and recorded is not None and recorded < there:
+        return dict.fromkeys(asked, recorded)
+    cure = f"choose one with --{axis}" if there == 1 else "give that one alone"
+    if name == "truth" and there > 1:
+        cure = f"choose one of the truth with --truth-{axis}, 0 to {there - 1}"
+        if len(asked) > 1:
+            cure += f", and one of the prediction with --{axis}"
     raise InputError(
-        f"{other.path}: {name} has {other.num_channels or 1} channels and "
-        f"{other.num_timepoints or 1} time points, {header.path} has {header.num_channels or 1} "
-        f"and {header.num_timepoints or 1}; expected as many: choose one with --channel or "
-        "--timepoint"
+        f"{other.path}: the {name} has {counted(there, axis)}, {header.path} has "
+        f"{counted(own, axis)}; expected as many: {cure}"
     )
 
 
@@ -196,16 +256,20 @@ def _source(
 ) -> Volume | str | None:
     """Return what was restored, why it cannot be compared, or None if nobody knows it."""
     if request.source is not None:
-        volume = open_volume(request.source)
+        with contextlib.suppress(VemctlError):  # what was restored, at another place
+            volume = open_recorded(provenance, request.source)
+            stack.callback(volume.close)
+            return _voxels_alike(volume, header)
+        volume = _open_like(request.source, request.axes)
         stack.callback(volume.close)
         if volume.header.shape != header.shape:
             raise InputError(
                 f"{request.source}: the input has {shown(volume.header.shape)} voxels, "
-                f"{header.path} has {shown(header.shape)}; expected as many: leave --input out, "
-                "or give that part"
+                f"{header.path} has {shown(header.shape)}; expected as many, or the very volume "
+                "that was restored: leave --input out, or give that part"
             )
         return volume
-    paths, options = input_paths(provenance), input_options(provenance)
+    paths = input_paths(provenance)
     if not paths:
         return None
     if len(paths) > 1:
@@ -215,10 +279,9 @@ def _source(
     except VemctlError as error:  # the prediction is judged; what is wrong here does not end that
         return f"{error} (--input names another place)"
     stack.callback(volume.close)
-    if volume.header.shape != header.shape:
-        return "it has other voxels than its input"
-    one = {
-        name: None if options.get(name, "all") == "all" else int(options[name])
-        for name in ("channel", "timepoint")
-    }
-    return one_series(volume, **one)
+    return _voxels_alike(volume, header)
+
+
+def _voxels_alike(volume: Volume, header: Header) -> Volume | str:
+    alike = volume.header.shape == header.shape
+    return volume if alike else "it has other voxels than its input"

@@ -10,6 +10,7 @@ from typing import Literal
 
 from vemctl.errors import OptionError, OutputError, nearest
 from vemctl.pictures.encoding import Kind
+from vemctl.workflows.places import check_folder
 
 KINDS: dict[str, Kind] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 PAGE = ".html"
@@ -109,7 +110,7 @@ def check_request(request: PreviewRequest) -> None:
     OptionError
         An option has an unusable value, or does not go with another.
     OutputError
-        The output exists, or its ending is unknown.
+        The output exists, its folder does not, or its ending is unknown.
     """
     ways = [
         name
@@ -144,6 +145,7 @@ def _check_place(request: PreviewRequest) -> None:
             f"{path}: unknown kind of picture: expected one of {' '.join(known)}."
             f"{nearest(suffix, known)}"
         )
+    check_folder(path)
     if path.is_dir():
         raise OutputError(f"{path}: a folder; expected a file, such as {path / 'preview.png'}")
     if path.exists() and not request.overwrite:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from vemctl.durable import show_bytes
 from vemctl.errors import OptionError
 from vemctl.events import Listener, Noted, StageAdvanced, StageFinished, StageStarted
-from vemctl.pictures.gray import contrast, percentile_range
+from vemctl.pictures.gray import Range, contrast, contrasts, percentile_range
 from vemctl.quality.field_of_view import Field, Window, common_fields, whole_field
 from vemctl.quality.levels import open_levels
 from vemctl.quality.orthoslices import (
@@ -33,14 +33,10 @@ from vemctl.workflows.preview_options import (
 
 THINNEST = 24
 """Pixels that a side of a volume has, unless it is asked for."""
-ALIKE = 0.2
-"""Of the range of two volumes, which both must cover to be shown with one contrast."""
 LARGE = 2**28
 """Voxels of a volume above which progress is told."""
 LONG = 2**34
 """Bytes of a projection above which it is said that reading takes long."""
-
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -253,20 +249,12 @@ def _contrasts(
         return [given] * len(fields), "as given"
     source = "percentiles 0.5 and 99.5 of what is shown"
     values = [[plane.values for plane in planes] for planes in read]
-    own = [contrast(*each) for each in values]
     if any(percentile_range(*each) is None for each in values):
         source = "extremes of what is shown, since hardly any values differ"
     if len(fields) == 1:
-        return own, source
-    first, other = (field.levels.header.dtype for field in fields)
+        return [contrast(*values[0])], source
+    first, other = contrasts(*values)
     if first != other:
-        why = f"each volume its own, since their types, {first.name} and {other.name}, differ"
-        return own, f"{source}; {why}"
-    if not _overlap(*own):
-        return own, f"{source}; each volume its own, since their values hardly overlap"
-    return [contrast(*values[0], *values[1])] * 2, f"{source}, the same for both volumes"
-
-
-def _overlap(one: Range, other: Range) -> bool:
-    shared = min(one[1], other[1]) - max(one[0], other[0])
-    return shared >= ALIKE * (max(one[1], other[1]) - min(one[0], other[0]))
+        source += "; each volume its own, since their gray values differ widely"
+        return [first, other], source
+    return [first, other], f"{source}, the same for both volumes"

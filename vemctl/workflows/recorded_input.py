@@ -27,13 +27,15 @@ def input_options(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
     return options
 
 
-def open_recorded(provenance: Mapping[str, Any]) -> Volume:
+def open_recorded(provenance: Mapping[str, Any], path: Path | None = None) -> Volume:
     """Open the first input of an output as it was read, with all channels and time points.
 
     Parameters
     ----------
     provenance : mapping
         Of the output.
+    path : Path, optional
+        Where the input may lie by now; by default where it was.
 
     Returns
     -------
@@ -50,7 +52,7 @@ def open_recorded(provenance: Mapping[str, Any]) -> Volume:
     paths, options = input_paths(provenance), input_options(provenance)
     if not paths:
         raise InputError("the output does not tell what it was made from")
-    path = paths[0]
+    given, path = path, path or paths[0]
     if not path.exists():
         raise InputError(f"{path} is not there any more")
     volume = open_volume(path, axes=options.get("axes"), level=options.get("level", 0))
@@ -59,15 +61,16 @@ def open_recorded(provenance: Mapping[str, Any]) -> Volume:
             volume = crop(volume, parse_roi(options["roi"], volume.header))
         if options.get("nan_to_num"):
             volume = replace_nonfinite(volume)
-        _check_unchanged(volume, provenance)
+        _check_unchanged(volume, provenance, known=given is None)
     except BaseException:
         volume.close()
         raise
     return volume
 
 
-def _check_unchanged(volume: Volume, provenance: Mapping[str, Any]) -> None:
+def _check_unchanged(volume: Volume, provenance: Mapping[str, Any], *, known: bool) -> None:
+    """Refuse what is not the input; what nothing is recorded of passes only if `known`."""
     recorded = provenance.get("input") or []
-    if recorded and fingerprint(volume) != recorded[0]:
+    if (recorded or not known) and [fingerprint(volume)] != recorded[:1]:
         path = volume.header.path
         raise InputError(f"{path} was changed since the output was made from it")

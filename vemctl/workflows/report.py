@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vemctl.durable import write_whole
-from vemctl.errors import InputError, OutputError
+from vemctl.errors import InputError, OptionError, OutputError
 from vemctl.events import Listener, ignore
 from vemctl.pages.page import GENERATOR, START_BYTES
 from vemctl.volumes.checks import partial_folder
 from vemctl.volumes.provenance import read_provenance
 from vemctl.volumes.zarr_volume import read_node
 from vemctl.weights.runs import is_run
+from vemctl.workflows.places import check_folder
 
 MOST_BYTES = 5_000_000
 """Of a report."""
@@ -30,8 +31,8 @@ def report(
     output: Path | None = None,
     *,
     overwrite: bool = False,
-    channel: int = 0,
-    timepoint: int = 0,
+    channel: int | None = None,
+    timepoint: int | None = None,
     listen: Listener = ignore,
 ) -> Path:
     """Write the report of a training run or of an output.
@@ -44,8 +45,8 @@ def report(
         By default ``RUN/report.html``, or ``clean.report.html`` beside ``clean.zarr``.
     overwrite : bool
         Replace whatever file is there; an earlier report is replaced anyway.
-    channel, timepoint : int
-        Which of an output is looked at.
+    channel, timepoint : int, optional
+        Which of an output is looked at; by default the first.
     listen : Listener
 
     Returns
@@ -58,15 +59,18 @@ def report(
     InputError
         It is neither a run nor a finished output, or damaged.
     OptionError
-        There is no such channel or time point.
+        There is no such channel or time point, as a run has none.
     OutputError
         The report cannot be written, or another file is in its place.
     """
-    target = _whole_output(target)
+    target = _named(_whole_output(_named(target)))
     running = is_run(target)
-    if not running:
+    if running:
+        _check_no_choice(target, channel=channel, timepoint=timepoint)
+    else:
         check_is_output(target)
     place = output or default_place(target)
+    check_folder(place)
     check_place(place, overwrite=overwrite)
     build: Callable[[int], str]
     if running:
@@ -78,7 +82,7 @@ def report(
     else:
         from vemctl.workflows.report_prediction import gather, prediction_page
 
-        gathered = gather(target, channel=channel, timepoint=timepoint, listen=listen)
+        gathered = gather(target, channel=channel or 0, timepoint=timepoint or 0, listen=listen)
 
         def build(budget: int) -> str:
             return prediction_page(gathered, budget)
@@ -97,7 +101,7 @@ def default_place(target: Path) -> Path:
     """Return where the report of a run or of an output goes."""
     if is_run(target):
         return target / "report.html"
-    whole = target if target.name else target.absolute()
+    whole = _named(target)
     stem = whole.name.removesuffix(whole.suffix).removesuffix(".ome")
     return whole.with_name(f"{stem}.report.html")
 
@@ -132,9 +136,8 @@ def check_is_output(target: Path) -> None:
     InputError
         What it is instead.
     """
-    unfinished = partial_folder(target)
     if not target.exists():
-        if unfinished.exists():
+        if partial_folder(target).exists():
             raise InputError(
                 f"{target}: not finished; run the command that makes it again with --resume, then "
                 "report"
@@ -149,6 +152,20 @@ def _kind(target: Path) -> str:
     if target.name.endswith(partial_folder(Path("x")).name.removeprefix("x")):
         return "an output that is not finished"
     return "neither a run nor an output of vemctl predict"
+
+
+def _check_no_choice(run: Path, **chosen: int | None) -> None:
+    """Refuse what chooses a part of an output where there is a run."""
+    for name, value in chosen.items():
+        if value is not None:
+            raise OptionError(
+                f"--{name} {value}: {run} is a training run, which has no {name}s; leave it out"
+            )
+
+
+def _named(target: Path) -> Path:
+    """Return a path that ends with the name of what it leads to, as ``.`` and ``..`` do not."""
+    return target.resolve() if target.name in ("", "..") else target
 
 
 def _whole_output(target: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 from vemctl.errors import InputError, VemctlError
 from vemctl.pages.page import paragraph
 from vemctl.pages.slider import figure, slider
-from vemctl.pictures.gray import contrast, to_gray
+from vemctl.pictures.gray import Range, contrast, contrasts, to_gray
 from vemctl.pictures.scale_bar import with_scale_bar
 from vemctl.quality.field_of_view import Field, common_fields, whole_field
 from vemctl.quality.levels import Levels, open_levels
@@ -34,8 +34,6 @@ from vemctl.workflows.sources import parse_roi
 LONGEST_EDGE = 1024
 ENLARGED_EDGE = 768
 """Pixels to which small volumes are enlarged, so that single voxels and the scale bar are seen."""
-UNLIKE = 4.0
-"""Times the range of one of two volumes; a contrast that is wider than that hides what is in it."""
 LABELS = ("before", "after")
 
 
@@ -199,20 +197,13 @@ def _pixel(fields: Sequence[Field], places: Sequence[tuple[str, int]]) -> float:
     return pixel_of(fields, axes, ENLARGED_EDGE, enlarge=True)
 
 
-def _contrasts(planes: Planes) -> list[tuple[float, float]]:
-    """Return what is black and white in the input and in the output: the same, if that shows both.
-
-    Where there is no input, that of the output only.
-    """
-    groups = [each for each in (planes.before, planes.after) if each]
-    own = [contrast(*(plane.values for plane in each)) for each in groups]
-    low, high = min(each[0] for each in own), max(each[1] for each in own)
-    if any(high - low > UNLIKE * (top - bottom) for bottom, top in own):
-        return own
-    return [contrast(*(plane.values for each in groups for plane in each))] * len(groups)
+def _contrasts(planes: Planes) -> tuple[Range, Range]:
+    """Return what is black and white in the input and in the output."""
+    before, after = ([plane.values for plane in each] for each in (planes.before, planes.after))
+    return contrasts(before, after) if before else (contrast(*after),) * 2
 
 
-def _pictures(planes: Sequence[Plane], what: str, gray: tuple[float, float]) -> list[Picture]:
+def _pictures(planes: Sequence[Plane], what: str, gray: Range) -> list[Picture]:
     pictures = []
     for plane in planes:
         pixels = to_gray(plane.values, *gray)

@@ -19,13 +19,19 @@ from vemctl.volumes.volume import Header
 from vemctl.workflows.evaluate import evaluate
 from vemctl.workflows.evaluate_options import EvaluateRequest
 from vemctl.workflows.options import OPTION_GROUPS
+from vemctl.workflows.report_checks import (
+    PLAN_CHECKS,
+    PROVENANCE_CHECKS,
+    RECORD_CHECKS,
+    by_name,
+    refuse_wrong,
+    usable,
+)
 from vemctl.workflows.report_options import changed_options, option_tables
 from vemctl.workflows.report_planes import Planes, planes_parts, read_both
 from vemctl.workflows.report_quality import quality_parts
 from vemctl.workflows.run_record import read_record
 
-SLABS = "4"
-"""That are looked at of a volume; see `vemctl.quality.slabs`."""
 MOST_WARNINGS = 50
 NOT_RECORDED = (
     "What the run took is not recorded: the output was made by an earlier version, or the record "
@@ -77,15 +83,17 @@ def gather(path: Path, *, channel: int, timepoint: int, listen: Listener) -> Gat
         The output cannot be read, or has no such channel or time point.
     """
     provenance = read_provenance(path) or {}
+    groups = dict.fromkeys(("method_options", *OPTION_GROUPS), by_name(lambda _: True))
+    refuse_wrong(provenance, PROVENANCE_CHECKS, path, "an output of vemctl predict")
+    refuse_wrong(provenance["request"], groups, path, "an output of vemctl predict")
     volume = open_volume(path)
     header = volume.header
     volume.close()
     planes = read_both(path, provenance, channel=channel, timepoint=timepoint)
-    request = EvaluateRequest(
-        prediction=path, channel=str(channel), timepoint=str(timepoint), slabs=SLABS
-    )
+    request = EvaluateRequest(prediction=path, channel=str(channel), timepoint=str(timepoint))
     evaluation = evaluate(request, listen)
-    record = read_record(path)
+    # What is lost of it is lost without harm to the output.
+    record = usable(read_record(path) or {}, RECORD_CHECKS) or None
     return Gathered(path, header, channel, timepoint, provenance, record, evaluation, planes)
 
 
@@ -121,7 +129,7 @@ def _summary(gathered: Gathered) -> list[str]:
     voxel = header.voxel_size
     size = "not known" if voxel is None else f"{shape_text(voxel)} nm (z, y, x)"
     shown: dict[str, object] = {
-        "Volume": code(gathered.path.absolute()),
+        "Volume": code(gathered.path.resolve()),
         "Method": provenance.get("method"),
         "Weights": (provenance.get("weights") or {}).get("name") or "none",
         "Size": ", ".join([f"{shape_text(header.shape)} voxels (z, y, x)", *more]),
@@ -144,7 +152,7 @@ def _summary(gathered: Gathered) -> list[str]:
 def _run(record: Mapping[str, Any] | None) -> list[str]:
     if record is None:
         return [paragraph(NOT_RECORDED)]
-    plan: Mapping[str, Any] = record.get("plan") or {}
+    plan = usable(record.get("plan") or {}, PLAN_CHECKS)
     planned, measured = plan.get("block_memory_bytes"), record.get("peak_memory_bytes")
     rows: list[tuple[str, str | None, str | None]] = []
 
@@ -152,7 +160,7 @@ def _run(record: Mapping[str, Any] | None) -> list[str]:
         if before is not None or after is not None:
             rows.append((name, before, after))
 
-    tiles = plan.get("tiles_computed")
+    tiles, computed = plan.get("tiles_computed"), record.get("tiles_computed")
     row("Time", None, _given(record, "seconds", duration_text))
     row(
         "Time in the network",
@@ -171,9 +179,7 @@ def _run(record: Mapping[str, Any] | None) -> list[str]:
         own and f"{own} at most, on the device",
     )
     row("Tiles computed", tiles and str(tiles), _given(record, "tiles_computed", str))
-    computed = record.get("tiles_computed")
-    times = computed / plan["tiles"] if computed and plan.get("tiles") else None
-    row("Redundancy", _redundancy(plan), times and f"{times:.3g} times")
+    row("Redundancy", *(_redundancy(each, plan.get("tiles")) for each in (tiles, computed)))
     shown: dict[str, object] = {
         "Began": record.get("began"),
         "Device": record.get("device_name"),
@@ -206,9 +212,9 @@ def _network(record: Mapping[str, Any]) -> str | None:
     return duration_text(seconds) + share
 
 
-def _redundancy(plan: Mapping[str, Any]) -> str | None:
-    computed, tiles = plan.get("tiles_computed"), plan.get("tiles")
-    if not computed or not tiles:
+def _redundancy(computed: float | None, tiles: float | None) -> str | None:
+    # The last part of a run that was resumed has fewer tiles than there are.
+    if not computed or not tiles or computed < tiles:
         return None
     if computed == tiles:
         return "none: every tile was computed once"
@@ -243,8 +249,10 @@ def _provenance(provenance: Mapping[str, Any]) -> list[str]:
             shown[name.capitalize()] = value_text(provenance[name])
     request = provenance["request"]
     rows = [
-        (path, shape_text(each.get("shape", ())), each.get("axes"), each.get("dtype"))
-        for path, each in zip(request.get("inputs", []), provenance.get("input", []), strict=False)
+        (path, shape_text(each.get("shape") or ()), each.get("axes"), each.get("dtype"))
+        for path, each in zip(
+            request.get("inputs") or [], provenance.get("input") or [], strict=False
+        )
     ]
     return [
         facts({name: value for name, value in shown.items() if value is not None}),

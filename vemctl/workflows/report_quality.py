@@ -54,6 +54,8 @@ RESIDUAL = {
     "expected": "Noise hardly exceeds",
     "correlation_with_output": "Correlation with the output",
 }
+UNJUDGED = "not judged"
+"""What the verdict on a curve begins with that nothing can be read from."""
 MEASURES = {"jump": "Jumps", "step": "Steps", "line": "Lines"}
 UNIT = {"1/nm": "nm", "1/voxel": "voxels"}
 
@@ -103,7 +105,7 @@ def _overview(channel: Mapping[str, Any]) -> str:
 def _curves(curves: Mapping[str, Any]) -> list[list[str]]:
     blocks = []
     for name, curve in curves.items():
-        if not curve or len(curve["frequency"]) < 2:
+        if not curve or len(curve["frequency"]) < 2 or _is_unjudged(curve):
             continue
         marks = [Mark("y", curve["threshold"], "1/7")]
         resolution, unit = curve.get("resolution"), UNIT.get(curve["unit"], curve["unit"])
@@ -124,6 +126,11 @@ def _curves(curves: Mapping[str, Any]) -> list[list[str]]:
         ]
         blocks.append(block)
     return blocks
+
+
+def _is_unjudged(curve: Mapping[str, Any]) -> bool:
+    """Tell whether a curve says nothing; the overview has its verdict, and why."""
+    return not curve.get("resolution") and str(curve["verdict"]).startswith(UNJUDGED)
 
 
 def _histograms(values: Mapping[str, Any]) -> list[str]:
@@ -189,9 +196,11 @@ def _residual(residual: Mapping[str, Any] | None) -> list[str]:
         return []
     shown: dict[str, object] = {}
     for name, words in RESIDUAL.items():
-        if residual.get(name) is None:
-            continue
         lag = residual.get(f"{name}_lag")
+        # Mostly the strongest correlation is the highest one; only a negative one is another.
+        is_told = name == "strongest" and lag == residual.get("highest_lag")
+        if residual.get(name) is None or is_told:
+            continue
         at = f", between voxels {', '.join(map(str, lag))} apart (z, y, x)" if lag else ""
         shown[words] = number_text(residual[name]) + at
     parts = [heading("Residual"), paragraph(f"{_sentence(residual['verdict'])}.")]

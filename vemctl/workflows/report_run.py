@@ -16,7 +16,8 @@ from vemctl.errors import InputError, ResumeError
 from vemctl.nn.own_weights import METADATA
 from vemctl.training.metrics import RATE, STEP
 from vemctl.training.run_folder import LOG, METRICS, PREVIEWS, read_run
-from vemctl.weights.runs import CHECKPOINTS, SUFFIX
+from vemctl.weights.runs import CHECKPOINTS, DESCRIPTION, SUFFIX
+from vemctl.workflows.report_checks import DESCRIPTION_CHECKS, refuse_wrong
 
 VALIDATION = "val_"
 """Before the name of what a validation found."""
@@ -130,6 +131,7 @@ def read(folder: Path) -> Run:
         raise InputError(
             f"{folder}: cannot be read ({error.strerror or error}); check its permissions"
         ) from error
+    refuse_wrong(described, DESCRIPTION_CHECKS, folder / DESCRIPTION, "a training run")
     texts = [text for _, text in lines]
     steps = [re.match(r"step (\d+)(?:/(\d+))?:", text) for text in texts]
     told_steps = [int(match[1]) for match in steps if match]

@@ -62,7 +62,7 @@ def _summary(run: Run) -> list[str]:
     of = f" of {run.total}" if run.total and run.total != run.reached else ""
     shown: dict[str, object] = {
         "Method": described["method"],
-        "Command": code(f"vemctl {described.get('command', 'train')} {described['method']}"),
+        "Command": code(f"vemctl {described.get('command') or 'train'} {described['method']}"),
         "State": _state(run),
         "Steps": f"{run.reached}{of}",
     }
@@ -79,7 +79,7 @@ def _summary(run: Run) -> list[str]:
         shown["Last entry of the log"] = run.told
     shown["Device"] = described.get("device")
     shown["Seed"] = described.get("seed")
-    shown["Versions"] = ", ".join(f"{k} {v}" for k, v in described.get("versions", {}).items())
+    shown["Versions"] = ", ".join(f"{k} {v}" for k, v in (described.get("versions") or {}).items())
     shown["Run"] = code(run.folder.resolve())
     shown["Identifier"] = described.get("id")
     hidden = len(run.warnings) - MOST_ROWS
@@ -102,7 +102,7 @@ def _state(run: Run) -> str:
 
 
 def _started_from(described: dict[str, Any]) -> object:
-    weights = described.get("data", {}).get("weights") or []
+    weights = (described.get("data") or {}).get("weights") or []
     if not weights:
         return "nothing: new networks"
     return "; ".join(f"{each['path']} (SHA-256 {each['sha256']})" for each in weights)
@@ -132,7 +132,7 @@ def _previews(run: Run, budget: int) -> list[str]:
 
 
 def _options(described: dict[str, Any]) -> list[str]:
-    options, method = described.get("options", {}), described["method"]
+    options, method = described.get("options") or {}, described["method"]
     titles = {name: name.capitalize() for name in options} | {"method": f"Method {method}"}
     classes: dict[str, type[Any] | None] = {
         titles[k]: v for k, v in TRAIN_GROUPS.items() if k in titles
@@ -152,17 +152,17 @@ def _options(described: dict[str, Any]) -> list[str]:
 
 
 def _data(described: dict[str, Any]) -> list[str]:
-    data = described.get("data", {})
+    data = described.get("data") or {}
     rows = [
         (
             role,
             each.get("path"),
-            shape_text(each.get("shape", ())),
+            shape_text(each.get("shape") or ()),
             each.get("axes"),
             each.get("dtype"),
             code(str(each.get("sample_sha256", ""))[:16]),
         )
-        for role, volumes in data.get("volumes", {}).items()
+        for role, volumes in (data.get("volumes") or {}).items()
         for each in volumes
     ]
     header = ("As", "Volume", "Shape", "Axes", "Type", "Digest")
@@ -171,7 +171,8 @@ def _data(described: dict[str, Any]) -> list[str]:
         parts.append(paragraph(f"and {len(rows) - MOST_ROWS} more; run.json has all.", quiet=True))
     text = "Digests are the first 16 digits of the SHA-256 of a sample; run.json has all 64."
     parts.append(paragraph(text, quiet=True))
-    files = [(key, f["path"], code(f["sha256"])) for key, f in data.get("files", {}).items()]
+    found = data.get("files") or {}
+    files = [(key, file["path"], code(file["sha256"])) for key, file in found.items()]
     if files:
         parts.append(table(files, ("As", "File", "SHA-256"), caption="Files that were read too"))
     return parts

@@ -51,7 +51,6 @@ def test_what_cannot_be_a_volume_is_refused(tmp_path: Path):
         "pickled": np.array([{"a": 1}], dtype=object),
         "length 0": np.zeros((0, 4, 4), np.uint8),
         "1-D array": np.zeros(7, np.uint8),
-        "uint8": np.zeros((3, 4, 4), bool),
         "magnitude": np.zeros((3, 4, 4), np.complex64),
         "float32": np.zeros((3, 4, 4), np.longdouble),
         "export": np.zeros((3, 4, 4), "U5"),
@@ -74,3 +73,12 @@ def test_a_name_without_room_for_a_sidecar_is_read(tmp_path: Path):
     path = tmp_path / ("x" * 248 + ".npy")
     np.save(path, make_data((3, 4, 5)))
     assert open_volume(path).header.shape == (3, 4, 5)
+
+
+def test_truth_values_are_read_as_numbers(tmp_path: Path):
+    """A mask of NumPy is a volume of 0 and 1."""
+    mask = np.random.default_rng(2).random((3, 4, 5)) > 0.5
+    np.save(tmp_path / "m.npy", mask)
+    volume = open_volume(tmp_path / "m.npy")
+    assert volume.header.dtype == np.uint8
+    assert np.array_equal(volume.read((slice(0, 3), slice(0, 4), slice(0, 5))), mask)

@@ -1,0 +1,24 @@
+"""Where single files go: into folders that are there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vemctl.errors import OutputError
+
+
+def check_folder(place: Path) -> None:
+    """Refuse a place in a folder that does not exist: its name is rather mistyped than wanted.
+
+    Raises
+    ------
+    OutputError
+        There is no such folder.
+    """
+    folder = place.parent
+    if not folder.exists():
+        raise OutputError(
+            f"{place}: the folder {folder} does not exist; make it, or choose another place"
+        )
+    if not folder.is_dir():
+        raise OutputError(f"{place}: {folder} is a file, no folder; choose another place")
