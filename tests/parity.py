@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,12 +67,18 @@ def load_shapes(
 def seeded_state_dict(
     shapes: dict[str, tuple[int, ...]], seed: int = 0, gain: float = 1.0
 ) -> dict[str, Any]:
-    """Return float32 tensors for the given keys and shapes."""
+    """Return float32 tensors for the given keys and shapes, which are the caller's own."""
+    kept = _seeded(tuple((key, tuple(shape)) for key, shape in shapes.items()), seed, gain)
+    return {key: value.clone() for key, value in kept.items()}
+
+
+@lru_cache(maxsize=2)
+def _seeded(
+    shapes: tuple[tuple[str, tuple[int, ...]], ...], seed: int, gain: float
+) -> dict[str, Any]:
     import torch
 
-    return {
-        key: torch.from_numpy(seeded_array(key, shape, seed, gain)) for key, shape in shapes.items()
-    }
+    return {key: torch.from_numpy(seeded_array(key, shape, seed, gain)) for key, shape in shapes}
 
 
 def seeded_array(key: str, shape: tuple[int, ...], seed: int = 0, gain: float = 1.0) -> np.ndarray:

@@ -86,17 +86,18 @@ def test_the_help_of_a_method_tells_ranges_choices_and_defaults(cli):
 
 
 @pytest.mark.parametrize(
-    ("line", "offered"),
+    ("shell", "line", "offered"),
     [
-        ("vemctl pre", ["predict"]),
-        ("vemctl predict pro", ["probe"]),
-        ("vemctl predict probe --tif", ["--tiff-format"]),
-        ("vemctl predict probe --mode ", ["fast", "fine"]),
-        ("vemctl predict probe -w ", ["probe/one"]),
-        ("vemctl predict broken --ti", []),
+        ("bash", "vemctl pre", ["predict"]),
+        ("bash", "vemctl predict pro", ["probe"]),
+        ("bash", "vemctl predict probe --tif", ["--tiff-format"]),
+        ("bash", "vemctl predict probe --mode ", ["fast", "fine"]),
+        ("bash", "vemctl predict probe -w ", ["probe/one"]),
+        ("bash", "vemctl predict broken --ti", []),
+        ("zsh", "vemctl predict pro", ["probe"]),
+        ("zsh", "vemctl predict probe --mode ", ["fast", "fine"]),
     ],
 )
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_the_shell_completes(fresh, shell, line, offered):
     """Commands, methods, flags, choices and weights complete, without loading anything heavy."""
     words = line.split(" ")

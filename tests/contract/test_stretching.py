@@ -100,9 +100,14 @@ def test_ranges_are_those_of_what_shares_them(
 
 
 @pytest.mark.parametrize(
-    ("stage", "count"), [("restoring", 50), ("stretching", 1), ("stretching", UNITS // 2)]
+    ("kind", "dtype", "stage", "count"),
+    [
+        ("channel", "float32", "restoring", 50),
+        ("channel", "float32", "stretching", 1),
+        ("series", "uint16", "restoring", 50),
+        ("series", "uint16", "stretching", UNITS // 2),
+    ],
 )
-@pytest.mark.parametrize(("kind", "dtype"), [("channel", "float32"), ("series", "uint16")])
 def test_a_stretched_result_is_the_same_bytes_after_a_kill(
     kind: Any, dtype: str, stage: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

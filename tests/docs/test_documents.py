@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -195,22 +196,28 @@ def commands_of(method: str) -> list[list[str]]:
     return [["predict", method], *([name, method] for name in learned if learned[name])]
 
 
+@cache
+def flags_of(method: str) -> set[str]:
+    """Return all spellings of the flags of all commands that a method has."""
+    return {flag for words in commands_of(method) for flag in flags(*find(words)[:2])}
+
+
+@cache
 def every_flag() -> set[str]:
     """Return all spellings of the flags of all commands, and of the methods that are ours."""
     root, context, _ = find([])
     commands = [[name] for name in root.list_commands(context) if name != "predict"]
-    commands += [words for name in (*pages(), "echo", "tiny") for words in commands_of(name)]
     weights, inner, _ = find(["weights"])
     commands += [["weights", name] for name in weights.list_commands(inner)]
-    return flags(root, None) | {flag for words in commands for flag in flags(*find(words)[:2])}
+    found = flags(root, None).union(*(flags_of(name) for name in (*pages(), "echo", "tiny")))
+    return found | {flag for words in commands for flag in flags(*find(words)[:2])}
 
 
 @pytest.mark.parametrize("document", CURRENT, ids=relative)
 def test_a_flag_in_running_text_exists(echo, document):
     """On the page of a method it is a flag of that method, elsewhere one of any command."""
-    known = every_flag()
-    if document.parent.name == "methods":
-        known = {flag for words in commands_of(document.stem) for flag in flags(*find(words)[:2])}
+    of_method = document.parent.name == "methods"
+    known = flags_of(document.stem) if of_method else every_flag()
     text = FENCE.sub("", document.read_text(encoding="utf-8"))
     assert set(re.findall(r"`(--[\w-]+)[^`]*`", text)) <= known
 

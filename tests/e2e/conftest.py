@@ -46,18 +46,15 @@ def here(
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Return a function that starts vemctl and does not wait for it."""
+def start(fork: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
+    """Return a function that starts vemctl in a process of its own, and does not wait for it.
 
-    def begin(*words: object) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command(*words),
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
+    It is forked where torch is imported already, in the test's folder.
+    """
+
+    def begin(*words: object, **changed: str) -> subprocess.Popen[str]:
+        given = f"import sys; sys.argv[1:] = {[*map(str, words)]}"
+        return fork(f"{given}; from vemctl.__main__ import main; sys.exit(main())", **changed)
 
     return begin
 

@@ -239,7 +239,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_output(
     """On a disk of 16 KiB a volume of noise does not fit: one line, and nothing that looks done."""
     source = array(
         tmp_path / "in.npy",
-        np.random.default_rng(0).integers(0, 255, (5, 48, 48), dtype=np.uint8),
+        np.random.default_rng(0).integers(0, 255, (5, 40, 40), dtype=np.uint8),
     )
     output = tmp_path / "small" / name
     words = ["predict", "denoise", source, output, "-w", checkpoint, *TILE, "--dtype", "float32"]

@@ -17,10 +17,18 @@ from vemctl.__main__ import main
 
 Start = Callable[..., subprocess.Popen[str]]
 CUT = (
-    *("--tile", "4,24,24", "--chunk-shape", "2,16,16", "--shard-shape", "2,32,32"),
+    *("--tile", "4,24,24", "--chunk-shape", "2,8,8", "--shard-shape", "2,16,16"),
     *("--device", "cpu", "--no-progress"),
 )
 KILLS = 3
+
+
+@pytest.fixture
+def noisy(tmp_path: Path) -> Path:
+    """Return a volume of noise of 27 units, which take a moment each."""
+    path = tmp_path / "noisy.npy"
+    np.save(path, np.random.default_rng(5).integers(0, 256, (6, 34, 34), dtype=np.uint8))
+    return path
 
 
 def predict(noisy: Path, output: str, checkpoint: Path, *more: str) -> list[str]:
@@ -41,11 +49,11 @@ def test_killed_and_resumed_gives_the_same_bytes(
     here: Run, start: Start, noisy: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     """Kill -9 at random moments, resumed with other block sizes: the store is byte-identical."""
-    whole = here(*predict(noisy, "whole.zarr", checkpoint, "--block", "4,64,64"))
+    whole = here(*predict(noisy, "whole.zarr", checkpoint, "--block", "6,48,48"))
     assert whole.returncode == 0, whole.stderr
     moments = random.Random(0)
     ledger = tmp_path / "killed.zarr.partial" / "ledger.jsonl"
-    blocks = ("2,32,32", "4,32,32", "2,64,32")
+    blocks = ("2,16,16", "4,16,16", "2,32,16")
     for i in range(KILLS):
         resume = ["--resume"] if i else []
         words = predict(noisy, "killed.zarr", checkpoint, "--block", blocks[i], *resume)
@@ -72,7 +80,7 @@ def test_a_stopped_run_says_how_to_continue(
     number: int, here: Run, start: Start, noisy: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     """Ctrl-C and SIGTERM end with 130, keep what is written and print the command to continue."""
-    process = start(*predict(noisy, "out.zarr", checkpoint, "--block", "2,32,32"))
+    process = start(*predict(noisy, "out.zarr", checkpoint, "--block", "2,16,16"))
     wait_for_units(tmp_path / "out.zarr.partial" / "ledger.jsonl", 1, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -95,7 +103,7 @@ def test_a_torn_unit_is_restored_again(
     here: Run, start: Start, noisy: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
     """A unit that the ledger notes and the disk lost is found on resuming, and mended."""
-    process = start(*predict(noisy, "out.zarr", checkpoint, "--block", "2,32,32"))
+    process = start(*predict(noisy, "out.zarr", checkpoint, "--block", "2,16,16"))
     wait_for_units(tmp_path / "out.zarr.partial" / "ledger.jsonl", 2, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
@@ -110,7 +118,7 @@ def test_a_torn_unit_is_restored_again(
     from vemctl.volumes.open import open_volume
 
     volume = open_volume(tmp_path / "out.zarr")
-    made = volume.read((slice(0, 6), slice(0, 66), slice(0, 66)))
+    made = volume.read((slice(0, 6), slice(0, 34), slice(0, 34)))
     np.testing.assert_array_equal(made, np.load(tmp_path / "whole.npy"))
 
 
@@ -137,9 +145,9 @@ def test_the_bits_do_not_depend_on_the_blocks(
 ) -> None:
     """The network's float results are the same from one shard a block and from all at once."""
     stores = []
-    for i, block in enumerate(("2,32,32", "6,96,96")):
+    for i, block in enumerate(("2,16,16", "6,48,48")):
         output = tmp_path / f"out{i}.zarr"
-        cut = ["--dtype", "float32", "--block", block, "--roi", "0:4,0:40,0:40"]
+        cut = ["--dtype", "float32", "--block", block, "--roi", "0:4,0:20,0:20"]
         assert main(predict(noisy, str(output), checkpoint, *cut)) == 0
         stores.append({k: v for k, v in digests(output).items() if k != "zarr.json"})
     assert stores[0] == stores[1]

@@ -74,6 +74,7 @@ class Seeded(Denoise):
 METHOD = Seeded()
 '''
 Vemctl = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 def blob(content: bytes) -> str:
@@ -130,19 +131,13 @@ def environment(world: World, content: bytes, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def vemctl(environment: dict[str, str], tmp_path: Path) -> Vemctl:
+def vemctl(environment: dict[str, str], start: Start) -> Vemctl:
     """Return a function that runs vemctl in that world."""
 
     def run(*words: object, **changed: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command(*words),
-            cwd=tmp_path,
-            env=environment | changed,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        process = start(*words, **environment | changed)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess([], process.returncode, out, err)
 
     return run
 

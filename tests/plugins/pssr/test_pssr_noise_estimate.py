@@ -15,7 +15,7 @@ from vemctl.errors import InputError, OptionError
 from vemctl.samples import synthetic_em
 
 EM = get("em_AG").centred()
-SIDE = 512
+SIDE = 384
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +103,8 @@ def test_another_kind_of_noise_is_told_by_its_misfit(tissues: list[np.ndarray]) 
 
 def test_sides_of_any_length_are_taken(tissues: list[np.ndarray]) -> None:
     """As the middle of an image, with sides that can be scaled down."""
-    poor = scan(tissues[0], 0.0, gaussian_level=0.05)[:33, :50]
-    found = estimate(poor, [tissues[0][:131, :150]], EM)
+    poor = scan(tissues[0], 0.0, gaussian_level=0.05)[:57, :83]
+    found = estimate(poor, [tissues[0][:227, :255]], EM)
     assert found.level == pytest.approx(0.05, rel=0.5)
 
 

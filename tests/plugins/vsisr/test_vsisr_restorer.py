@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -187,13 +186,10 @@ def test_memory_grows_with_everything(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("shape", "batch"), [((8, 180, 210), 1), ((9, 90, 100), 3)])
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="asks Linux for the most")
 def test_no_more_is_taken_than_told(
-    shape: tuple[int, int, int], batch: int, tmp_path: Path
+    shape: tuple[int, int, int], batch: int, alone: Callable[[str], str]
 ) -> None:
     """By a process of its own; what is told is not far from what is taken either."""
     here = Path(__file__).parent
     code = MEASURED.format(path=[str(here), str(here.parent.parent)], shape=shape, batch=batch)
-    run = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path
-    )
-    taken, told = map(int, run.stdout.split())
+    taken, told = map(int, alone(code).split())
     assert taken <= told < 2.5 * taken + 64 * 2**20
