@@ -85,7 +85,9 @@ def _alone(channel: Mapping[str, Any], facts: Mapping[str, Any]) -> list[list[st
         if curve or facts["truth"] or name == "single_image_frc":
             rows.append([label, curve["verdict"] if curve else TOO_SMALL[name]])
     missing = {
-        "residual": "not judged: what was restored is not at hand",
+        "residual": "not judged: what was restored is not known; --input names it"
+        if not any(text.startswith("what was removed") for text in facts["warnings"])
+        else "not judged, see the note",
         "seams": "not judged: no border of tiles lies where it can be compared"
         if facts["tile_borders"]
         else "not judged: where tiles meet is not known",

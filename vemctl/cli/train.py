@@ -173,6 +173,7 @@ def carry_out(
 ) -> None:
     """Train in this process, or in as many as devices are asked for, or show the plan."""
     from vemctl.training import world
+    from vemctl.training.loader import check_batch
     from vemctl.workflows.train_plan import plan_training
 
     if dry_run:
@@ -181,6 +182,10 @@ def carry_out(
         (print_json if json else print_facts)(plan)
         return
     if request.compute.devices > 1 and world.present().size == 1:
+        if request.schedule.batch is not None:  # told once, rather than by each process
+            check_batch(
+                request.schedule.batch, request.compute.devices, request.schedule.accumulate
+            )
         code = world.launch(sys.argv[1:], request.compute.devices)
         if code:
             raise typer.Exit(code)

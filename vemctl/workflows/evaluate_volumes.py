@@ -20,6 +20,8 @@ from vemctl.workflows.evaluate_options import EvaluateRequest
 from vemctl.workflows.recorded_input import input_options, input_paths, open_recorded
 from vemctl.workflows.sources import chosen, parse_roi
 
+UNJUDGED = "what was removed is not judged"
+
 
 @dataclass(frozen=True)
 class Companion:
@@ -139,14 +141,14 @@ def open_judged(request: EvaluateRequest) -> Iterator[Judged]:
         source = None
         restored = _source(request, provenance, header, stack)
         if isinstance(restored, str):
-            notes.append(f"{restored}: what was removed is not judged")
+            notes.append(f"{UNJUDGED}: {restored}")
         elif restored is not None:
             try:
                 source = beside(restored, "input", {})
             except InputError:
                 if request.source is not None:
                     raise
-                notes.append("its input has other time points: what was removed is not judged")
+                notes.append(f"{UNJUDGED}: its input has other channels or time points")
         yield Judged(
             crop(whole, region),
             (region[0].start, region[1].start, region[2].start),
@@ -273,7 +275,7 @@ def _source(
     if not paths:
         return None
     if len(paths) > 1:
-        return "it was made of several inputs"
+        return "the output was made of several inputs"
     try:
         volume = open_recorded(provenance)
     except VemctlError as error:  # the prediction is judged; what is wrong here does not end that
@@ -284,4 +286,4 @@ def _source(
 
 def _voxels_alike(volume: Volume, header: Header) -> Volume | str:
     alike = volume.header.shape == header.shape
-    return volume if alike else "it has other voxels than its input"
+    return volume if alike else "the output has other voxels than its input"
