@@ -77,7 +77,6 @@ INPUTS: dict[str, tuple[Make, str]] = {
     "truncated MRC": (truncated_mrc, "9000 bytes"),
     "truncated Zarr chunk": (torn_chunk, "in.zarr"),
     "complex": (lambda f: good(f, dtype="complex64"), "complex"),
-    "bool": (lambda f: good(f, dtype="bool"), "bool"),
     "four axes without names": (lambda f: good(f, (2, 5, 20, 20)), "--axes czyx"),
     "five axes without names": (lambda f: good(f, (2, 2, 5, 20, 20)), "--axes tczyx"),
     "empty axis": (lambda f: good(f, (0, 20, 20)), "axis of length 0"),
