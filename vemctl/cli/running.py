@@ -44,11 +44,12 @@ def carry_out(
         Write a report of the output in the end.
     """
     from vemctl.workflows.predict import plan_prediction, predict
-    from vemctl.workflows.report import check_place, default_place
 
     try:
         with reporter(quiet=quiet, verbose=verbose, progress=not no_progress) as listen:
             if report:
+                from vemctl.workflows.report import check_place, default_place
+
                 check_place(default_place(request.output), overwrite=False)
             if dry_run:
                 plan = plan_prediction(request, listen)

@@ -112,56 +112,6 @@ def in_time(volume: Volume, offset: int) -> Volume:
     return InTime(volume, offset) if offset else volume
 
 
-class OneSeries:
-    """One channel or one time point of another volume, as a volume without that axis.
-
-    Parameters
-    ----------
-    volume : Volume
-    channel, timepoint : int, optional
-        None keeps the axis.
-    """
-
-    def __init__(self, volume: Volume, channel: int | None, timepoint: int | None) -> None:
-        header = volume.header
-        gone = {axis for axis, one in (("c", channel), ("t", timepoint)) if one is not None}
-        self.header = replace(
-            header,
-            axes="".join(axis for axis in header.axes if axis not in gone),
-            num_channels=header.num_channels if channel is None else None,
-            num_timepoints=header.num_timepoints if timepoint is None else None,
-        )
-        self._volume = volume
-        self._channel = channel
-        self._timepoint = timepoint
-
-    def read(self, region: Region, *, channel: int = 0, timepoint: int = 0) -> Array:
-        """Read a region: see `Volume.read`."""
-        return self._volume.read(
-            region,
-            channel=channel if self._channel is None else self._channel,
-            timepoint=timepoint if self._timepoint is None else self._timepoint,
-        )
-
-    def close(self) -> None:
-        """Release the files of the volume."""
-        self._volume.close()
-
-
-def one_series(volume: Volume, *, channel: int | None, timepoint: int | None) -> Volume:
-    """See one channel or one time point of a volume as a volume without that axis.
-
-    Parameters
-    ----------
-    volume : Volume
-    channel, timepoint : int, optional
-        None keeps all.
-    """
-    if channel is None and timepoint is None:
-        return volume
-    return OneSeries(volume, channel, timepoint)
-
-
 def replace_nonfinite(volume: Volume) -> Volume:
     """See NaN as 0 and infinity as the largest number of the dtype; integers stay as they are.
 
