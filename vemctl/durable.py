@@ -1,4 +1,7 @@
-"""Files that are whole or not there: written under another name, flushed to the disk, renamed."""
+"""Files that are whole or not there: written under another name, flushed to the disk, renamed.
+
+In an object store every object is: it appears at once, and there are no folders to care for.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,21 @@ import errno
 import json
 import os
 import shutil
+import sys
+import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from vemctl import object_store
 from vemctl.errors import OutputError
+from vemctl.remote_path import RemotePath
 
 TEMPORARY = ".partial"
 """What the name of a file in the making ends with, in zarr-python too."""
+_DELETED_AT_ONCE = 1000
 
 
 @contextmanager
@@ -25,8 +33,16 @@ def replacing(path: Path) -> Iterator[Path]:
     Parameters
     ----------
     path : Path
-        Its missing parent folders are made.
+        Its missing parent folders are made. If it is remote, the path to write to is a file of
+        this machine, that is sent in the end.
     """
+    if isinstance(path, RemotePath):
+        with tempfile.TemporaryDirectory(prefix="vemctl-") as folder:
+            temporary = Path(folder) / path.name
+            yield temporary
+            with temporary.open("rb") as file:
+                object_store.put(path.place, file)
+        return
     make_folder(path.parent)
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}{TEMPORARY}")
     try:
@@ -53,6 +69,9 @@ def write_whole(path: Path, data: Any) -> None:
         Its missing parent folders are made.
     data : bytes-like
     """
+    if isinstance(path, RemotePath):
+        path.write_bytes(data)
+        return
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
@@ -64,7 +83,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def make_folder(folder: Path) -> None:
     """Make a folder and its missing parents, so that they outlive a crash of the machine."""
-    if folder.is_dir():
+    if isinstance(folder, RemotePath) or folder.is_dir():
         return
     make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
@@ -73,13 +92,15 @@ def make_folder(folder: Path) -> None:
 
 def sync_file(path: Path) -> None:
     """Wait until the file's content is on the disk."""
+    if isinstance(path, RemotePath):
+        return
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
     """Wait until the folder's names are on the disk; Windows has no such call and needs none."""
-    if os.name == "nt":
+    if os.name == "nt" or isinstance(folder, RemotePath):
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -90,9 +111,51 @@ def sync_folder(folder: Path) -> None:
 
 def remove_temporaries(folder: Path) -> None:
     """Remove what killed writers left behind; nobody may be writing in `folder`."""
+    if isinstance(folder, RemotePath):
+        return  # what was sent in part is no object
     for leftover in folder.rglob(f"*{TEMPORARY}"):
         if leftover.is_file():
             leftover.unlink(missing_ok=True)
+
+
+def remove_tree(folder: Path, *, last: str | None = None, keep_last: bool = False) -> None:
+    """Remove a folder with all in it, or all objects below a place; it may be stopped anywhere.
+
+    Parameters
+    ----------
+    folder : Path
+        Need not exist.
+    last : str, optional
+        The name of a file directly in it that goes after all others: it tells whose they are.
+    keep_last : bool
+        Leave that file.
+    """
+    if isinstance(folder, RemotePath):
+        place = folder.place
+        if not place.key:
+            raise ValueError(f"{folder}: expected a place in a bucket")
+        kept = f"{place.key}/{last}" if last else None
+        keys: list[str] = []
+        for key, _size in object_store.below(place):
+            if key != kept:
+                keys.append(key)
+            if len(keys) == _DELETED_AT_ONCE:
+                object_store.delete(place, keys)
+                keys = []
+        object_store.delete(place, keys)
+        object_store.delete(place, [kept] if kept and not keep_last else [])
+        return
+    if not folder.is_dir():
+        return
+    for child in folder.iterdir() if last else ():
+        if child.name == last:
+            continue
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+    if not keep_last:
+        shutil.rmtree(folder)
 
 
 @contextmanager
@@ -115,7 +178,9 @@ def output_errors(path: Path) -> Iterator[None]:
 
 
 def free_bytes(path: Path) -> int:
-    """Return the free space where `path` is or will be."""
+    """Return the free space where `path` is or will be; an object store has all that one asks."""
+    if isinstance(path, RemotePath):
+        return sys.maxsize
     while not path.exists():
         path = path.parent
     return shutil.disk_usage(path).free

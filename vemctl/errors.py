@@ -10,6 +10,8 @@
     |-- WeightsError       weights are missing, damaged, or belong to another network
     |-- DeviceError        a device was asked for that is not there, or its memory is too small
     |-- ResumeError        a run cannot be continued as asked
+    |-- WorkerError        a process elsewhere cannot take part in a run, or is out of reach
+    |-- UnfinishedError    some blocks could not be restored, all others are (exit code 1)
     |-- TrainingError      a training went astray: a loss is no number, a worker died
     `-- MissingExtraError  an optional package is needed; names the install command
     Interrupted            the run was stopped and can be resumed (exit code 130)
@@ -58,6 +60,16 @@ class DeviceError(VemctlError):
 
 class ResumeError(VemctlError):
     """A run cannot be continued as asked."""
+
+
+class WorkerError(VemctlError):
+    """A process elsewhere cannot take part in a run, or is out of reach."""
+
+
+class UnfinishedError(VemctlError):
+    """Some blocks could not be restored; all others are, and the run can be resumed."""
+
+    exit_code = 1
 
 
 class TrainingError(VemctlError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +108,7 @@ class Finished(Event):
 
 
 class Listener(Protocol):
-    """Receives events in the order in which they happen, from one thread."""
+    """Receives events in the order in which they happen, one at a time."""
 
     def __call__(self, event: Event) -> None:
         """Take note of `event`; must not raise."""
@@ -115,3 +116,14 @@ class Listener(Protocol):
 
 def ignore(event: Event) -> None:
     """Take no note: the listener of those who want none."""
+
+
+def one_at_a_time(listen: Listener) -> Listener:
+    """Return a listener that several threads may call."""
+    turn = threading.Lock()
+
+    def wait(event: Event) -> None:
+        with turn:
+            listen(event)
+
+    return wait

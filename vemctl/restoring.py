@@ -152,6 +152,9 @@ class Request:
         Tells the user one sentence.
     files : mapping of str to Path
         What `Method.files` asked for, verified; a folder where it is several files.
+    compile : bool
+        Compile the network, see `vemctl.nn.compiling.compiled`; a method that has none, or cannot,
+        refuses it.
     """
 
     inputs: Sequence[VolumeFacts]
@@ -163,6 +166,7 @@ class Request:
     time_window: TimeWindow = field(default_factory=TimeWindow)
     warn: Warn = ignore_warning
     files: Mapping[str, Path] = field(default_factory=dict)
+    compile: bool = False
 
 
 @dataclass(frozen=True)

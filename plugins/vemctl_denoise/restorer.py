@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from vemctl.errors import OptionError
+from vemctl.nn.compiling import compiled
 from vemctl.nn.state_dict import read_weights
 from vemctl.plugin import Footprint, Output, Place, Request, Triple, VolumeFacts, percentile
 from vemctl_denoise.as_trained import options_as_trained, tile_as_trained
 from vemctl_denoise.checkpoints import load_network
+from vemctl_denoise.layers import AttentionBlock, Fusion, ShiftFusion
 from vemctl_denoise.method import PredictOptions
-from vemctl_denoise.network import GShiftNet
 from vemctl_denoise.scaling import Scaling, scaling_of
 
 TILE = (5, 256, 256)
 ORIGINAL_OVERLAP = 0.1
 CYCLIC = ("z_edge", "cyclic")
 """An option that says what the original does anyway."""
+REPEATED = (AttentionBlock, ShiftFusion, Fusion)
+"""Of which the network consists; all of it at once would take half an hour to compile."""
 BYTES_PER_VOXEL = 1500
 """Activations of a float32 call per voxel of its tile; 1275 to 1375 were measured on a CPU."""
 
@@ -30,8 +33,8 @@ class DenoiseRestorer:
 
     Parameters
     ----------
-    network : GShiftNet
-        On its device, in evaluation mode.
+    network : callable
+        GShiftNet, on its device and in evaluation mode; it may be compiled.
     footprint : Footprint
     output : Output
     scaling : Scaling
@@ -42,7 +45,7 @@ class DenoiseRestorer:
 
     def __init__(
         self,
-        network: GShiftNet,
+        network: Callable[[torch.Tensor], torch.Tensor],
         footprint: Footprint,
         output: Output,
         scaling: Scaling,
@@ -111,7 +114,8 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> D
         output = Output("round" if options.round else "truncate")
     network = load_network(loaded.tensors, weights, options.z_edge or "cyclic")
     network.eval().requires_grad_(requires_grad=False).to(request.device)
-    return DenoiseRestorer(network, footprint, output, scaling, kept)
+    call = compiled(network, wanted=request.compile, parts=REPEATED)
+    return DenoiseRestorer(call, footprint, output, scaling, kept)
 
 
 def original_overlap(tile: Triple) -> Triple:

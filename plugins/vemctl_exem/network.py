@@ -160,10 +160,13 @@ class Generator(nn.Module):
         self.channels = tuple(channels)
         self.checkpointing = checkpointing
 
-    def for_calls(self, device: str) -> Generator:
-        """Return the network as it is quickest without gradients, on a device."""
+    def for_calls(self, device: str, *, to_compile: bool = False) -> Generator:
+        """Return the network as it is quickest without gradients, on a device.
+
+        One that is to be compiled lies plainly everywhere: torch knows best then.
+        """
         self.eval().requires_grad_(requires_grad=False).to(device)
-        if device == "cpu":  # else every call would arrange the weights anew
+        if device == "cpu" and not to_compile:  # else every call would arrange the weights anew
             self.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return self
 
@@ -189,7 +192,8 @@ class Generator(nn.Module):
             shape = f"(n, 1, z, y, x) with y and x multiples of {MULTIPLE_OF}"
             raise ValueError(f"expected {shape}, got {tuple(x.shape)}")
         entry = functional.elu_(self.first_conv(x))  # (n, c0, z, y, x)
-        if x.device.type == "cpu" and not torch.is_grad_enabled():
+        compiling = torch.compiler.is_compiling()
+        if x.device.type == "cpu" and not torch.is_grad_enabled() and not compiling:
             # Every layer behind follows; it is faster, and slices are then a batch without a copy.
             entry = entry.contiguous(memory_format=torch.channels_last_3d)
         skip1 = self._run(_level, self.tripleconv1, entry)  # (n, c0, z, y, x)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
 from vemctl.errors import OptionError
+from vemctl.nn.compiling import compiled
 from vemctl.plugin import Footprint, Output, Place, Request, Triple
 from vemctl_exem.memory import call_bytes
 from vemctl_exem.method import PredictOptions
-from vemctl_exem.network import MULTIPLE_OF, Generator
+from vemctl_exem.network import MULTIPLE_OF
 from vemctl_exem.network_sets import generator_for, read
 from vemctl_exem.ranges import Range, Rule, parse_rule, rule_of_training
 
@@ -25,19 +26,27 @@ class ExemRestorer:
 
     Parameters
     ----------
-    network : Generator
-        On its device, in evaluation mode.
+    network : callable
+        A generator, on its device and in evaluation mode; it may be compiled.
+    channels : sequence of int
+        Of the generator.
     footprint : Footprint
     output : Output
     scaling : Range
     """
 
     def __init__(
-        self, network: Generator, footprint: Footprint, output: Output, scaling: Range
+        self,
+        network: Callable[[torch.Tensor], torch.Tensor],
+        channels: Sequence[int],
+        footprint: Footprint,
+        output: Output,
+        scaling: Range,
     ) -> None:
         self.footprint = footprint
         self.output = output
         self._network = network
+        self._channels = channels
         self._scaling = scaling
 
     def __call__(
@@ -46,12 +55,11 @@ class ExemRestorer:
         places: Sequence[Place],  # noqa: ARG002
     ) -> torch.Tensor:
         """Translate tiles, (n, 1, z, y, x) in the volume's units to the other kind's [0, 1]."""
-        translated: torch.Tensor = self._network(self._scaling.to_network(tiles[0]))
-        return translated.float()
+        return self._network(self._scaling.to_network(tiles[0])).float()
 
     def memory(self, tile: Triple, batch: int) -> int:
         """Return the bytes of activations and parameters."""
-        return call_bytes(self._network.channels, tile, batch)
+        return call_bytes(self._channels, tile, batch)
 
 
 def make_restorer(weights: Path, options: PredictOptions, request: Request) -> ExemRestorer:
@@ -98,7 +106,9 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> E
             fit=False,
         )
     )
-    return ExemRestorer(network.for_calls(request.device), footprint, output, scaling)
+    ready = network.for_calls(request.device, to_compile=request.compile)
+    call = compiled(ready, wanted=request.compile)
+    return ExemRestorer(call, network.channels, footprint, output, scaling)
 
 
 def range_rule(options: PredictOptions, facts: dict[str, object]) -> Rule:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from vemctl.errors import InputError, OptionError
+from vemctl.nn.compiling import refuse_compiling
 from vemctl.plugin import Output, Request, Restorer, Tiling, TimeWindow, Triple
 from vemctl_pssr.architecture import SCALE
 from vemctl_pssr.checkpoints import Checkpoint, forget, read_checkpoint
@@ -105,6 +106,7 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> R
     from vemctl_pssr.restorer import EvenTiles, PublishedTiles, Setup
     from vemctl_pssr.upscaling import Upscaler
 
+    refuse_compiling("pssr", wanted=request.compile)
     (facts,) = request.inputs
     found = read_checkpoint(weights)
     if request.as_original:

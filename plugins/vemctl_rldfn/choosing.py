@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from vemctl.errors import OptionError
+from vemctl.nn.compiling import refuse_compiling
 from vemctl.plugin import Footprint, Output, Request, by_series
 from vemctl.tiles.grid import tile_grid
 from vemctl_rldfn.geometry import footprint_of, published_patch, refuse_tiling
@@ -38,6 +39,7 @@ def make_restorer(weights: Path | None, options: PredictOptions, request: Reques
     from vemctl_rldfn.restorer import RldfnRestorer
     from vemctl_rldfn.solving import NetworkSolver, PlainSolver, PublishedTiling, Solver
 
+    refuse_compiling("rldfn", wanted=request.compile)
     check_options(options)
     loaded = None if weights is None else read_networks(weights)
     optics = choose_optics(

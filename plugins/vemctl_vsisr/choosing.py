@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vemctl.errors import InputError, OptionError, WeightsError
+from vemctl.nn.compiling import refuse_compiling
 from vemctl.nn.state_dict import read_weights
 from vemctl.plugin import Footprint, Output, Request, VolumeFacts
 from vemctl_vsisr.checkpoints import build_generator
@@ -54,6 +55,7 @@ def make_restorer(weights: Path, options: PredictOptions, request: Request) -> V
     from vemctl_vsisr.restorer import VsisrRestorer
     from vemctl_vsisr.rotating import Rotation
 
+    refuse_compiling("vsisr", wanted=request.compile)
     (facts,) = request.inputs
     if request.as_original:
         _check_original(options, facts)

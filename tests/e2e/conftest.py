@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
 
@@ -16,6 +16,7 @@ import torch
 from parity import load_fixture
 
 from vemctl.__main__ import main
+from vemctl.registry import method_entry_points
 from vemctl.workflows.run_record import RECORD
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -74,6 +75,29 @@ def noisy(tmp_path: Path) -> Path:
     path = tmp_path / "noisy.npy"
     np.save(path, np.random.default_rng(5).integers(0, 256, (6, 66, 66), dtype=np.uint8))
     return path
+
+
+@pytest.fixture
+def moody(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Install the method `moody`, for this process and those that it starts.
+
+    It needs no weights, takes as long as one likes, and fails when it is told to.
+    """
+    site = tmp_path_factory.mktemp("site")
+    facts = site / "vemctl_moody-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: vemctl-moody\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[vemctl.methods]\nmoody = vemctl_moody:METHOD\n")
+    places = [str(site), str(Path(__file__).parents[1] / "assets" / "vemctl-moody")]
+    known = [each for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*places, *known]))
+    for place in places:
+        monkeypatch.syspath_prepend(place)
+    method_entry_points.cache_clear()
+    yield
+    method_entry_points.cache_clear()
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from vemctl.plugin import Footprint, Output, Triple, WindowName
 from vemctl.tiles.blend import Block, to_dtype
 from vemctl.tiles.grid import Region, TileGrid, tile_grid
 from vemctl.tiles.padding import cut_tile
+from vemctl.tiles.tensors import as_array, to_stored
 from vemctl.tiles.windows import Window, bump
 
 INTEGERS = ["uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
@@ -106,6 +108,8 @@ def fill(
     function: TileFunction,
     dtype: str = "float32",
     output: Output = ROUND,
+    *,
+    move: bool = False,
 ) -> np.ndarray:
     """Make one block out of the part of the volume that it reads, as the engine does."""
     grid = tile_grid(volume.shape, footprint)
@@ -118,8 +122,10 @@ def fill(
         core = function(grid, index, place, tile).astype(np.float32)
         assert core.shape == grid.core_shape
         wanted = block.wanted(index)
-        block.add(index, wanted, core[wanted])
-    return block.finish()
+        block.add(index, wanted, torch.from_numpy(core)[wanted])
+        if move:
+            block.move("cpu")
+    return as_array(block.finish(), np.dtype(dtype))
 
 
 def whole(shape: Sequence[int]) -> Region:
@@ -277,3 +283,84 @@ def test_a_range_of_its_own_becomes_that_of_the_type(name: str) -> None:
         return
     top = int(np.iinfo(name).max)
     assert stored.tolist() == [0, 0, round(top / 4), top, top]
+
+
+EDGES = [
+    0.0,
+    0.25,
+    0.5,
+    1.0,
+    1.5,
+    2.5,
+    127.5,
+    128.0,
+    254.5,
+    255.5,
+    256.0,
+    32767.5,
+    65534.5,
+    65535.5,
+]
+EDGES += [2.0**power + step for power in (16, 24, 31, 32, 53, 62, 63, 64) for step in (-1, 0, 1)]
+EDGES += [65503.0, 65519.0, 65520.0, 1e-8, 6e-8, 1e-40, 3.4e38]
+
+
+@pytest.mark.parametrize("name", [*INTEGERS, "float16", "float32", "float64", ">u2", ">i4"])
+@pytest.mark.parametrize("rounding", ["round", "truncate"])
+@pytest.mark.parametrize("unit_range", [False, True])
+def test_tensors_become_the_stored_values_that_arrays_become(
+    name: str, rounding: Any, unit_range: bool
+) -> None:
+    """Bit by bit, with all that is special about a type, and whatever the values."""
+    edges = np.array([*EDGES, *(-edge for edge in EDGES)], np.float32)
+    noise = np.random.default_rng(0)
+    wide = noise.integers(0, 2**32, 50_000, np.uint32).view(np.float32)
+    values = np.concatenate(
+        [edges, np.nextafter(edges, 0), wide[np.isfinite(wide)], noise.random(50_000, np.float32)]
+    )
+    dtype, output = np.dtype(name), Output(rounding, unit_range=unit_range)
+    given = torch.from_numpy(values.copy())
+    with np.errstate(over="ignore"):
+        expected = to_dtype(values, dtype, output)
+    made = as_array(to_stored(given, dtype, output), dtype)
+    assert made.dtype == expected.dtype
+    assert made.tobytes() == expected.tobytes()
+    assert given.numpy().tobytes() == values.tobytes()
+
+
+@pytest.mark.parametrize("window", ["crop", "linear", "bump", "mean"])
+def test_blocks_are_joined_bit_by_bit_as_by_numpy(window: WindowName) -> None:
+    """Sums and weights in single precision, tile after tile, then one division."""
+    footprint = Footprint(tile=(3, 6, 7), overlap=(1, 2, 3), window=window)
+    volume = np.random.default_rng(0).standard_normal((7, 20, 23)).astype(np.float32)
+    grid = tile_grid(volume.shape, footprint)
+    windows = Window(grid, footprint)
+    total, weight = np.zeros((2, *volume.shape), np.float32)
+    for index in grid.touching(whole(volume.shape)):
+        place, covered = grid.place(index), grid.covered(index)
+        core = odd(grid, index, place, cut_tile(volume, whole(volume.shape), place, "reflect"))
+        if window == "crop":
+            own = grid.contribution(index)
+            inside = tuple(
+                slice(o.start - c.start, o.stop - c.start)
+                for o, c in zip(own, covered, strict=True)
+            )
+            total[own] = core[inside]
+        else:
+            total[covered] += core * windows.weights(index)
+            weight[covered] += windows.weights(index)
+    expected = total if window == "crop" else total / weight
+    made = fill(footprint, volume, whole(volume.shape), odd, move=True)
+    assert made.tobytes() == expected.tobytes()
+
+
+def test_weights_stay_on_a_device() -> None:
+    """They are copied there once, and on the CPU not at all."""
+    grid = tile_grid((1, 1, 10), row("linear"))
+    window = Window(grid, row("linear"))
+    there = window.on("meta", (0, 0, 0))
+    assert window.on("meta", (0, 0, 0)) is there
+    assert window.on("meta", (0, 0, 1)) is not there
+    assert there.shape == (1, 1, 6)
+    here = window.on("cpu", (0, 0, 0))
+    assert np.shares_memory(here.numpy(), window.weights((0, 0, 0)))

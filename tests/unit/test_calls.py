@@ -15,8 +15,9 @@ import torch
 
 from vemctl.errors import DeviceError, VemctlError
 from vemctl.events import Noted, ignore
+from vemctl.nn import streams
 from vemctl.plugin import Footprint, Output, Place, Triple
-from vemctl.prediction import calls
+from vemctl.prediction import calls, shortage
 from vemctl.prediction.calls import Caller, Job, seconds_per_tile
 
 WHOLE = (slice(None), slice(None), slice(None))
@@ -58,9 +59,30 @@ def caller(restorer: Any, batch: int, precision: str = "fp32", listen: Any = ign
     return Caller(restorer, "cpu", precision, batch, listen)
 
 
-def results(made: Any) -> list[tuple[int, float]]:
+class Taken:
+    """A sink that keeps what it gets."""
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
+        self.pieces: list[tuple[Triple, Any, np.ndarray]] = []
+
+    def add(self, index: Triple, wanted: Any, piece: torch.Tensor) -> None:
+        self.pieces.append((index, wanted, piece.numpy().copy()))
+
+    def move(self, device: str) -> None:
+        self.device = device
+
+
+def run(ours: Caller, jobs: Any) -> list[tuple[Triple, Any, np.ndarray]]:
+    """Restore tiles, and return what their sink got; all of them are told to be done."""
+    taken = Taken()
+    assert sum(ours.run(jobs, taken)) == len(taken.pieces)
+    return taken.pieces
+
+
+def results(pieces: Any) -> list[tuple[int, float]]:
     """Return number and value of every tile, in the order in which they came."""
-    return [(index[2], float(piece.max())) for pieces in made for index, _, piece in pieces]
+    return [(index[2], float(piece.max())) for index, _, piece in pieces]
 
 
 def doubled(count: int) -> list[tuple[int, float]]:
@@ -72,7 +94,7 @@ def doubled(count: int) -> list[tuple[int, float]]:
 def test_the_network_always_sees_a_whole_batch(count: int, expected: list[int]) -> None:
     """The last batch is filled up, its filling is not returned, and the order is kept."""
     restorer = Doubler()
-    made = list(caller(restorer, 3).run(job(i) for i in range(count)))
+    made = run(caller(restorer, 3), (job(i) for i in range(count)))
     assert expected == restorer.sizes
     assert doubled(count) == results(made)
     assert all(len(places) == 3 for places in restorer.places)
@@ -82,7 +104,7 @@ def test_places_and_wanted_parts_go_with_their_tiles() -> None:
     """The restorer gets each tile's place; only the wanted part of a core comes back."""
     restorer = Doubler()
     part = (slice(0, 1), slice(1, 3), slice(2, 4))
-    ((first, second),) = caller(restorer, 2).run([job(1, part), job(2)])
+    first, second = run(caller(restorer, 2), [job(1, part), job(2)])
     assert [place.start for place in restorer.places[0]] == [(0, 0, 4), (0, 0, 8)]
     assert (first[1], first[2].shape) == (part, (1, 2, 2))
     assert (second[1], second[2].shape) == (WHOLE, SHAPE)
@@ -93,7 +115,7 @@ def test_tiles_of_another_shape_begin_another_batch() -> None:
     """Within a batch places differ in their start only; the order stays."""
     restorer = Doubler()
     lows = [0, 0, 1, 1, 1, 0]
-    made = list(caller(restorer, 2).run(job(i, low=low) for i, low in enumerate(lows)))
+    made = run(caller(restorer, 2), (job(i, low=low) for i, low in enumerate(lows)))
     assert doubled(6) == results(made)
     assert restorer.sizes == [2] * 4
     seen = [{place.halo_low[0] for place in places} for places in restorer.places]
@@ -102,7 +124,7 @@ def test_tiles_of_another_shape_begin_another_batch() -> None:
 
 def test_every_input_is_sent() -> None:
     """A method of two inputs gets two tensors of one shape, with an axis of channels."""
-    made = caller(Doubler(), 2).run(job(i, inputs=2) for i in range(3))
+    made = run(caller(Doubler(), 2), (job(i, inputs=2) for i in range(3)))
     assert [(i, 4.0 * i) for i in range(3)] == results(made)
 
 
@@ -115,9 +137,11 @@ def test_results_come_as_soon_as_a_batch_is_done() -> None:
             asked.append(i)
             yield job(i)
 
-    made = caller(Doubler(), 2).run(tiles())
-    next(made)
+    taken = Taken()
+    made = caller(Doubler(), 2).run(tiles(), taken)
+    assert next(made) == 2
     assert asked == [0, 1]
+    assert results(taken.pieces) == doubled(2)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +156,7 @@ def test_the_batch_is_halved_until_it_fits(error: Exception) -> None:
     """Nothing is lost or changes its order, the user is told, and the smaller batch stays."""
     restorer, events = Doubler(most=2, error=error), []
     ours = caller(restorer, 9, listen=events.append)
-    made = list(ours.run(job(i) for i in range(11)))
+    made = run(ours, (job(i) for i in range(11)))
     assert doubled(11) == results(made)
     assert restorer.sizes == [9, 4, *[2] * 6]
     assert ours.batch == 2
@@ -145,7 +169,7 @@ def test_other_errors_pass() -> None:
     """A fault of the network is not taken for a lack of memory."""
     restorer = Doubler(most=0, error=RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     with pytest.raises(RuntimeError, match="mat1"):
-        list(caller(restorer, 4).run([job(0)]))
+        run(caller(restorer, 4), [job(0)])
     assert restorer.sizes == [4]
 
 
@@ -153,10 +177,9 @@ def refuse(
     monkeypatch: pytest.MonkeyPatch, restorer: Doubler, shape: Triple, free: int
 ) -> tuple[str, Triple]:
     """Let one tile be too large, and return the line and the tile that it suggests."""
-    monkeypatch.setattr(calls, "free_memory", lambda _: free)
-    ours = caller(restorer, 1)
+    monkeypatch.setattr(shortage, "free_memory", lambda _: free)
     with pytest.raises(DeviceError) as raised:
-        list(ours.run([job(0, shape=shape)]))
+        run(caller(restorer, 1), [job(0, shape=shape)])
     found = re.search(r"--tile (\d+),(\d+),(\d+)", str(raised.value))
     assert found is not None
     assert "\n" not in str(raised.value)
@@ -244,15 +267,15 @@ def test_results_that_are_not_finite_are_refused(value: float) -> None:
     """The tile is named, and for fp16 the likely cause."""
     jobs = [job(5), job(6)]
     with pytest.raises(VemctlError, match=r"not finite for tile \(0, 0, 6\).*check the weights"):
-        list(caller(Spoiler(value), 2).run(jobs))
+        run(caller(Spoiler(value), 2), jobs)
     with pytest.raises(VemctlError, match="--precision bf16 or fp32"):
-        list(caller(Spoiler(value), 2, "fp16").run(jobs))
+        run(caller(Spoiler(value), 2, "fp16"), jobs)
 
 
 def test_what_nobody_wants_may_be_anything() -> None:
     """Only the part of a core that is used must be finite."""
     part = (slice(0, 1), slice(0, 4), slice(0, 4))
-    made = list(caller(Spoiler(math.nan), 2).run([job(5), job(6, part)]))
+    made = run(caller(Spoiler(math.nan), 2), [job(5), job(6, part)])
     assert results(made) == [(5, 10.0), (6, 12.0)]
 
 
@@ -274,7 +297,7 @@ class Watcher(Doubler):
 def test_arithmetic_is_as_precise_as_asked(precision: str, dtype: torch.dtype) -> None:
     """Autocast is on but for fp32, gradients are off, and results are float32 in any case."""
     restorer = Watcher()
-    ((piece,),) = caller(restorer, 1, precision).run([job(3)])
+    (piece,) = run(caller(restorer, 1, precision), [job(3)])
     assert restorer.inference
     assert (precision != "fp32") == restorer.autocast
     assert dtype == restorer.dtype
@@ -290,12 +313,14 @@ class Clock(Doubler):
         super().__init__()
         now = SimpleNamespace(perf_counter=lambda: 100.0 + len(self.sizes))
         monkeypatch.setattr(calls, "time", now)
+        monkeypatch.setattr(streams, "time", now)
 
 
 def test_the_network_has_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seconds add up over the calls."""
     ours = caller(Clock(monkeypatch), 1)
-    assert [ours.seconds for _ in ours.run(job(i) for i in range(3))] == [1, 2, 3]
+    assert [ours.seconds for _ in ours.run(map(job, range(3)), Taken())] == [1, 2, 3]
+    assert (ours.calls, ours.tiles, ours.seconds_at_first) == (3, 3, 1)
 
 
 def test_time_is_measured_after_one_call_to_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,3 +337,38 @@ def test_a_call_that_is_long_is_not_made_again(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(calls, "time", now)
     assert seconds_per_tile(restorer, "cpu", "fp32", 2, [job(i) for i in range(3)]) == 3
     assert restorer.sizes == [2]
+
+
+DTYPES = ["bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64"]
+
+
+@pytest.mark.parametrize("name", [*DTYPES, "float16", "float32", "float64", ">u2", ">f4", ">i8"])
+def test_tiles_of_any_type_become_the_floats_that_numpy_makes_of_them(name: str) -> None:
+    """On their way to the device they are as they are stored, or floats already."""
+    dtype = np.dtype(name)
+    values = np.random.default_rng(0).integers(0, 256, 32 * dtype.itemsize, np.uint8)
+    if dtype.kind == "f":
+        values = values.view(np.int8).astype(dtype)[:32]
+    elif dtype.kind == "b":
+        values = values % 2 == 1
+    tile = np.ascontiguousarray(values).view(dtype)[:32].reshape(SHAPE)
+    with np.errstate(over="ignore"):
+        expected = tile.astype(np.float32)
+    place = Place((0, 0, 0), SHAPE, (0, 0, 0), (0, 0, 0))
+    (piece,) = run(caller(Doubler(), 1), [((0, 0, 0), place, WHOLE, (tile,))])
+    np.testing.assert_array_equal(piece[2], 2 * expected)
+
+
+def test_a_restorer_may_keep_and_change_its_tiles() -> None:
+    """Buffers are used again, what a restorer gets is its own."""
+    kept: list[torch.Tensor] = []
+
+    class Keeper(Doubler):
+        def __call__(self, tiles: Sequence[torch.Tensor], places: Any) -> torch.Tensor:
+            kept.append(tiles[0])
+            return tiles[0].mul_(2)
+
+    given = [job(i) for i in range(3)]
+    assert results(run(caller(Keeper(), 1), given)) == doubled(3)
+    assert [float(tile.max()) for tile in kept] == [0, 2, 4]
+    assert [float(each[3][0].max()) for each in given] == [0, 1, 2]

@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,12 @@ import torch
 from vemctl.errors import InputError, Interrupted, OutputError, VemctlError
 from vemctl.events import Event, StageAdvanced, StageFinished, StageStarted, ignore
 from vemctl.plugin import Footprint, Output, Place, Triple
-from vemctl.prediction import engine
+from vemctl.prediction import blocks
+from vemctl.prediction.blocks import Bench
 from vemctl.prediction.calls import Caller
-from vemctl.prediction.engine import Work, restore, stretch, verify
+from vemctl.prediction.engine import Failure, restore
+from vemctl.prediction.filling import tile_jobs
+from vemctl.prediction.finishing import stretch, verify
 from vemctl.prediction.ledger import Entry, Ledger
 from vemctl.prediction.plan import Plan, Series, make_plan
 from vemctl.tiles.grid import Region, tile_grid
@@ -136,26 +139,52 @@ def plan_of(block: Triple = (4, 8, 16), output: Output = PLAIN, dtype: str = "ui
     )
 
 
+@dataclass
+class Work:
+    """A bench and its ledger."""
+
+    bench: Bench
+    ledger: Ledger
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.bench, name)
+
+
+def go(work: Work, **how: Any) -> list[Failure]:
+    """Restore what is missing."""
+    return restore(work.bench, work.ledger, **how)
+
+
+def ledger_of(folder: Path, plan: Plan) -> Ledger:
+    """Begin a ledger, or continue the one that is there."""
+    known = (folder / "ledger.jsonl").exists()
+    return (Ledger.reopen if known else Ledger.create)(folder, {"run": 1}, plan.unit_grid)
+
+
 def work_of(folder: Path, **changes: Any) -> Work:
     """Put fakes and a real ledger together; a ledger that is there is continued."""
     plan = changes.pop("plan", None) or plan_of()
-    path = folder / "ledger.jsonl"
     restorer = changes.pop("restorer", None) or Doubler()
     parts: dict[str, Any] = {
         "plan": plan,
         "volumes": (VolumeInMemory(),),
         "caller": Caller(restorer, "cpu", "fp32", plan.batch, ignore),
         "store": StoreInMemory("float32" if plan.output.stretch else "uint8"),
-        "ledger": (Ledger.reopen if path.exists() else Ledger.create)(path, {"run": 1}),
         "listen": ignore,
         "stop": threading.Event(),
     }
-    return Work(**parts | changes)
+    return Work(Bench(**parts | changes), ledger_of(folder, plan))
 
 
 def noted(ledger: Ledger, stage: str = "final") -> list[tuple[int, Triple]]:
     """List the units of which the ledger knows."""
-    return sorted((e.channel, e.start) for e in ledger.entries.values() if e.stage == stage)
+    return sorted((e.channel, e.start) for e in ledger.entries(stage))
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read again at once."""
+    monkeypatch.setattr(blocks, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture(autouse=True)
@@ -171,11 +200,11 @@ def test_a_whole_run_restores_notes_and_tells_everything(tmp_path: Path, block: 
     """The store is full, the ledger knows every unit, and progress ends where it said."""
     events: list[Event] = []
     work = work_of(tmp_path, plan=plan_of(block), listen=events.append)
-    restore(work)
+    go(work)
     np.testing.assert_array_equal(work.store.data, EXPECTED)
     assert len(work.store.written) == 2 * 3 * 5
     assert sorted(work.store.written) == noted(work.ledger)
-    assert noted(work.ledger) == noted(Ledger.reopen(tmp_path / "ledger.jsonl", {"run": 1}))
+    assert noted(work.ledger) == noted(ledger_of(tmp_path, work.plan))
     started, *advanced, finished = events
     assert started == StageStarted("restoring", work.plan.tiles_computed, "tiles")
     assert started.total == sum(e.amount for e in advanced if isinstance(e, StageAdvanced))
@@ -185,9 +214,9 @@ def test_a_whole_run_restores_notes_and_tells_everything(tmp_path: Path, block: 
 def test_checksums_in_the_ledger_are_those_of_the_store(tmp_path: Path) -> None:
     """A verification right after a run finds nothing torn."""
     work = work_of(tmp_path)
-    restore(work)
+    go(work)
     assert verify(work.ledger, "final", work.store, ignore, work.stop) == 0
-    assert len(work.ledger.entries) == 30
+    assert work.ledger.count("final") == 30
 
 
 def test_reading_is_one_block_ahead(tmp_path: Path) -> None:
@@ -205,7 +234,7 @@ def test_reading_is_one_block_ahead(tmp_path: Path) -> None:
             time.sleep(0.001)
         ahead.append(volume.calls - block - 1)
 
-    restore(work_of(tmp_path, plan=plan, volumes=(volume,), restorer=Doubler(look)))
+    go(work_of(tmp_path, plan=plan, volumes=(volume,), restorer=Doubler(look)))
     assert [min(1, 29 - block) for block in block_of_call] == ahead
 
 
@@ -223,18 +252,18 @@ def test_an_error_surfaces_once_and_the_run_can_go_on(tmp_path: Path, where: str
     error = VemctlError(f"the {where} failed")
     work = work_of(tmp_path, **FAILURES[where](at, error))
     with pytest.raises(VemctlError) as raised:
-        restore(work)
+        go(work)
     assert raised.value is error
     assert raised.value.__cause__ is None
     kept = noted(work.ledger)
-    assert kept == noted(Ledger.reopen(tmp_path / "ledger.jsonl", {"run": 1}))
+    assert kept == noted(ledger_of(tmp_path, work.plan))
     assert set(kept) <= set(work.store.written)
     assert verify(work.ledger, "final", work.store, ignore, work.stop) == 0
 
     work.store.hook = lambda _: None
     again = work_of(tmp_path, store=work.store)
     before = len(again.store.written)
-    restore(again)
+    go(again)
     np.testing.assert_array_equal(again.store.data, EXPECTED)
     assert len(again.store.written) - before == 30 - len(kept)
     assert len(noted(again.ledger)) == 30
@@ -249,7 +278,7 @@ def test_blocks_that_are_written_when_the_network_fails_are_noted(tmp_path: Path
     failing = Doubler(Fails(first + second, RuntimeError("broken")))
     work = work_of(tmp_path, plan=plan, restorer=failing)
     with pytest.raises(RuntimeError, match="broken"):
-        restore(work)
+        go(work)
     assert noted(work.ledger) == sorted(work.store.written) == [(0, (0, 0, 0)), (0, (0, 0, 8))]
 
 
@@ -262,7 +291,7 @@ def test_when_all_fail_one_error_surfaces(tmp_path: Path) -> None:
         restorer=Doubler(Fails(8, VemctlError("restorer"))),
     )
     with pytest.raises(VemctlError, match=r"reader|writer|restorer"):
-        restore(work)
+        go(work)
     assert noted(work.ledger) == []
 
 
@@ -273,11 +302,11 @@ def test_a_stop_ends_the_run_after_the_call(tmp_path: Path, at: int) -> None:
     restorer = Doubler(lambda call: stop.set() if call == at else None)
     work = work_of(tmp_path, restorer=restorer, stop=stop)
     with pytest.raises(Interrupted, match="stopped"):
-        restore(work)
+        go(work)
     assert restorer.calls == at + 1
     assert noted(work.ledger) == sorted(work.store.written)
     again = work_of(tmp_path, store=work.store)
-    restore(again)
+    go(again)
     np.testing.assert_array_equal(again.store.data, EXPECTED)
     assert len(again.store.written) == 30
 
@@ -285,12 +314,12 @@ def test_a_stop_ends_the_run_after_the_call(tmp_path: Path, at: int) -> None:
 def test_only_what_is_missing_of_a_block_is_restored(tmp_path: Path) -> None:
     """Of a block of six units, of which two neighbours are torn, two are written again."""
     work = work_of(tmp_path, plan=plan_of((4, 24, 16)))
-    restore(work)
+    go(work)
     starts = ((0, 8, 0), (0, 8, 8))
-    work.ledger.forget([e for e in [*work.ledger.entries.values()] if e.start in starts])
+    work.ledger.forget([e for e in work.ledger.entries("final") if e.start in starts])
     events: list[Event] = []
     again = work_of(tmp_path, plan=work.plan, listen=events.append)
-    restore(again)
+    go(again)
     expected = [(channel, start) for channel in (0, 1) for start in starts]
     assert expected == sorted(again.store.written)
     assert isinstance(events[0], StageStarted)
@@ -299,9 +328,9 @@ def test_only_what_is_missing_of_a_block_is_restored(tmp_path: Path) -> None:
 
 def test_a_run_that_is_complete_has_nothing_to_do(tmp_path: Path) -> None:
     """Neither is anything read nor restored."""
-    restore(work_of(tmp_path))
+    go(work_of(tmp_path))
     again = work_of(tmp_path)
-    restore(again)
+    go(again)
     assert again.store.written == []
     assert again.volumes[0].calls == 0
 
@@ -309,7 +338,7 @@ def test_a_run_that_is_complete_has_nothing_to_do(tmp_path: Path) -> None:
 def test_torn_units_are_found(tmp_path: Path) -> None:
     """Changed and missing files are struck out, of the stage asked for only."""
     work = work_of(tmp_path)
-    restore(work)
+    go(work)
     work.ledger.commit([Entry("scratch", 0, 0, (0, 0, 0), (4, 8, 8), "other", 0.0, 1.0)])
     work.store.data[1, 2, 9, 17] += 1
     work.store.written.remove((0, (0, 16, 32)))
@@ -320,10 +349,18 @@ def test_torn_units_are_found(tmp_path: Path) -> None:
     assert (1, (0, 8, 16)) not in left
     assert (0, (0, 16, 32)) not in left
     assert len(noted(work.ledger, "scratch")) == 1
-    assert left == noted(Ledger.reopen(tmp_path / "ledger.jsonl", {"run": 1}))
+    assert left == noted(ledger_of(tmp_path, work.plan))
     assert sum(isinstance(event, StageAdvanced) for event in events) == 30
-    restore(replace(work, volumes=(VolumeInMemory(),)))
+    go(work_of(tmp_path, plan=work.plan, store=work.store))
     np.testing.assert_array_equal(work.store.data, EXPECTED)
+
+
+def finish(work: Work, final: StoreInMemory, listen: Any = ignore) -> None:
+    """Stretch what is restored."""
+    stretch(
+        *(work.ledger, work.store, final, work.plan.output, work.plan.layout.dtype),
+        *(listen, work.stop),
+    )
 
 
 def stretched(values: np.ndarray, top: float) -> np.ndarray:
@@ -343,8 +380,8 @@ def test_the_range_of_the_result_is_stretched_over_the_type(
     output = Output(rounding, stretch="whole")
     work = work_of(tmp_path, plan=plan_of(output=output, dtype=dtype))
     final = StoreInMemory(dtype)
-    restore(work)
-    stretch(work, final, ignore)
+    go(work)
+    finish(work, final)
     top = 1.0 if dtype == "float32" else float(np.iinfo(dtype).max)
     expected = stretched(EXPECTED, top)
     if dtype != "float32":
@@ -359,7 +396,7 @@ def test_a_stretch_is_resumed_where_it_was_stopped(tmp_path: Path) -> None:
     """Units that are stretched are not written again, and the range is still the whole one's."""
     plan = plan_of(output=Output(stretch="whole"))
     work = work_of(tmp_path, plan=plan)
-    restore(work)
+    go(work)
 
     def listen(event: Event) -> None:
         if isinstance(event, StageAdvanced) and len(final.written) == 11:
@@ -367,13 +404,13 @@ def test_a_stretch_is_resumed_where_it_was_stopped(tmp_path: Path) -> None:
 
     final = StoreInMemory("uint8")
     with pytest.raises(Interrupted, match="stretching"):
-        stretch(work, final, listen)
+        finish(work, final, listen)
     assert noted(work.ledger) == sorted(final.written)
     assert len(final.written) == 11
     again = work_of(tmp_path, plan=plan, store=work.store)
-    restore(again)
+    go(again)
     events: list[Event] = []
-    stretch(again, final, events.append)
+    finish(again, final, events.append)
     assert len(final.written) == 30
     assert events[0] == StageStarted("stretching", 19, "units")
     np.testing.assert_array_equal(final.data, np.rint(stretched(EXPECTED, 255)))
@@ -384,25 +421,25 @@ def test_a_result_of_one_value_is_stretched_to_zero(tmp_path: Path) -> None:
     volume = VolumeInMemory()
     volume.data = np.full_like(volume.data, 7)
     work = work_of(tmp_path, plan=plan_of(output=Output(stretch="whole")), volumes=(volume,))
-    restore(work)
+    go(work)
     final = StoreInMemory("uint8")
     final.data += 9
-    stretch(work, final, ignore)
+    finish(work, final)
     assert (final.data == 0).all()
 
 
 def test_ranges_of_drafts_are_noted_per_unit(tmp_path: Path) -> None:
     """The ledger has the smallest and largest value of every draft, and none of finals."""
     work = work_of(tmp_path, plan=plan_of(output=Output(stretch="whole")))
-    restore(work)
-    for entry in work.ledger.entries.values():
+    go(work)
+    for entry in work.ledger.entries("scratch"):
         region = tuple(slice(a, b) for a, b in zip(entry.start, entry.stop, strict=True))
         part = EXPECTED[entry.channel][region]
         assert (entry.low, entry.high) == (part.min(), part.max())
     (tmp_path / "plain").mkdir()
     plain = work_of(tmp_path / "plain")
-    restore(plain)
-    assert {(e.low, e.high) for e in plain.ledger.entries.values()} == {(0.0, 0.0)}
+    go(plain)
+    assert {(e.low, e.high) for e in plain.ledger.entries("final")} == {(0.0, 0.0)}
 
 
 def test_jobs_of_a_region_are_in_global_order(tmp_path: Path) -> None:
@@ -410,7 +447,7 @@ def test_jobs_of_a_region_are_in_global_order(tmp_path: Path) -> None:
     plan = plan_of()
     region = (slice(0, 4), slice(8, 16), slice(16, 32))
     source = plan.grid.source(region)
-    jobs = list(engine.tile_jobs(plan, None, region, [VolumeInMemory.data[1][source]]))
+    jobs = list(tile_jobs(plan, None, region, [VolumeInMemory.data[1][source]]))
     assert [index for index, *_ in jobs] == sorted(plan.grid.touching(region))
     for index, place, wanted, (tile,) in jobs:
         z, y, x = (slice(s, s + n) for s, n in zip(place.start, place.core, strict=True))

@@ -18,6 +18,7 @@ from vemctl.tiles.memory import (
     SLACK_BYTES,
     BlockMemory,
     block_memory,
+    calls_in_flight,
     computed_along,
     largest_source,
 )
@@ -61,6 +62,14 @@ def test_blending_needs_sums_that_cropping_does_not() -> None:
         linear.writing,
         linear.tiles,
     )
+
+
+def test_on_cuda_several_calls_have_buffers() -> None:
+    """Three calls are under way, and pinned buffers may be twice as large as what is in them."""
+    grid = tile_grid((64, 64, 64), CUBES)
+    one, more = (memory(grid, (32, 32, 32), device=device) for device in ("cpu", "cuda:1"))
+    assert more.tiles == 2 * calls_in_flight("cuda:1") * one.tiles
+    assert one.total + more.tiles == more.total + one.tiles
 
 
 def test_every_input_is_read() -> None:

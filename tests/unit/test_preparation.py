@@ -47,7 +47,7 @@ from vemctl.workflows.options import (
     RunOptions,
     TilingOptions,
 )
-from vemctl.workflows.predict import recordable
+from vemctl.workflows.provenance import recordable
 from vemctl.workflows.preparation import Prepared, identity, memory_budget, prepare
 from vemctl.workflows.sources import Sources
 

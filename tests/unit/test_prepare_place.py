@@ -268,7 +268,7 @@ def test_two_runs_do_not_write_one_output(cut: Cut, raw: Path) -> None:
     cut.runs = run
     assert prepare(asked(raw)).facts["first"]
     (error,) = errors
-    assert "another run is writing it" in error
+    assert "is being written by another run" in error
     assert {path.name for path in raw.parents[1].iterdir()} == {"raw", "set"}
 
 

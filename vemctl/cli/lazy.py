@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from vemctl.errors import nearest
+from vemctl.remote_path import as_path
 
 HELP_PANEL = "Run control"
 
@@ -72,8 +75,24 @@ def as_command(function: Callable[..., Any], name: str, **facts: Any) -> Any:
         For `typer.Typer.command`: ``help``, ``short_help``, ``epilog``.
     """
     app = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    app.command(name, cls=Command, **facts)(function)
+    app.command(name, cls=Command, **facts)(_with_places(function))
     return typer.main.get_command(app)
+
+
+def _with_places(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let paths be places in object stores too, of which Typer knows nothing."""
+
+    @functools.wraps(function)
+    def called(*arguments: Any, **values: Any) -> Any:
+        return function(*arguments, **{name: _place(value) for name, value in values.items()})
+
+    return called
+
+
+def _place(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_place(each) for each in value]
+    return as_path(value) if isinstance(value, Path) else value
 
 
 class LazyGroup(TyperGroup):

@@ -40,6 +40,35 @@ def resolve(name: str) -> str:
     raise DeviceError(f"--device {name}: no such device here{why}. Available: {', '.join(there)}")
 
 
+def resolve_all(name: str) -> list[str]:
+    """Return the torch devices that `name` stands for, where it may stand for several.
+
+    Parameters
+    ----------
+    name : str
+        What `resolve` takes; ``all`` (every CUDA device), ``cuda:0,1`` or ``cuda:0,cuda:1``.
+
+    Raises
+    ------
+    DeviceError
+        A device is not there, or is named twice.
+    """
+    if name in ("all", "cuda:all"):
+        found = [each for each in available() if each.startswith("cuda")]
+        if not found:
+            raise DeviceError(
+                f"--device {name}: no CUDA device here. Available: {', '.join(available())}"
+            )
+        return found
+    first, *others = name.split(",")
+    kind = first.partition(":")[0]
+    names = [first, *(each if ":" in each else f"{kind}:{each}" for each in others)]
+    found = [resolve(each) for each in names]
+    if len(set(found)) < len(found):
+        raise DeviceError(f"--device {name}: names a device twice; name each once")
+    return found
+
+
 def be_exact() -> None:
     """Make float32 mean float32 and the same call give the same bits, on CUDA too.
 

@@ -1,4 +1,4 @@
-"""Run a restorer on batches of tiles: to the device, through the network, and back."""
+"""Run a restorer on batches of tiles: to the device, through the network, and to who joins them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import contextlib
 import itertools
 import math
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,22 +17,45 @@ import numpy.typing as npt
 
 from vemctl.errors import DeviceError, VemctlError
 from vemctl.events import Listener, Noted
-from vemctl.nn.device import be_exact, free_memory
-from vemctl.plugin import Footprint, Place, Restorer, Triple
+from vemctl.nn.device import be_exact
+from vemctl.nn.streams import Fetch, Moment, lanes_of
+from vemctl.plugin import Place, Restorer, Triple
+from vemctl.prediction.shortage import (
+    empty_cache,
+    is_shortage,
+    making_room,
+    too_large,
+    unused_memory,
+)
+from vemctl.prediction.sinks import Nowhere, Sink
+from vemctl.prediction.slots import Slot
 from vemctl.tiles.grid import Region
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
-Floats = npt.NDArray[np.float32]
-Job = tuple[Triple, Place, Region, tuple[Floats, ...]]
+Array = npt.NDArray[Any]
+Job = tuple[Triple, Place, Region, tuple[Array, ...]]
 """Index of a tile, its place, the part of its core that is wanted, and one array per input."""
 AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
-SMALLEST_TILE = 32
 WARM = 2
 """Calls after which a time can be believed."""
 LONG_CALL = 5.0
 """Seconds of a call, against which what is done once does not count."""
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """A call that is under way: what was asked of it, and when what is there."""
+
+    jobs: list[Job]
+    ends: Tensor
+    """Smallest and largest value of each piece, (n, 2)."""
+    cores: Tensor | None
+    """The results in main memory, for a sink that is there."""
+    began: Moment
+    ended: Moment
+    done: Moment
 
 
 class Caller:
@@ -38,6 +64,9 @@ class Caller:
     A run of fewer tiles is filled up with copies of its last, so that the network always sees
     the same shape. The last bits of a tile may still depend on its place among the others: only
     with a batch of one is the result the same however the volume is cut.
+
+    On CUDA a few calls are under way at once: while the network computes, the next tiles are cut
+    and copied, and nothing waits for a result before the call after the next is on its way.
 
     Parameters
     ----------
@@ -52,7 +81,7 @@ class Caller:
     Attributes
     ----------
     seconds : float
-        Spent in the network's own calls so far.
+        Spent in the network's own calls so far, by the clock of the device.
     calls, tiles : int
         How many there were, and on how many tiles.
     seconds_at_first : float
@@ -66,70 +95,129 @@ class Caller:
         self._device = device
         self._precision = precision
         self._listen = listen
+        self._lanes = lanes_of(device)
+        self._slots = deque(Slot(self._lanes, device) for _ in range(self._lanes.depth))
+        self._joins_here = device.startswith("cuda")
         self.batch = batch
         self.seconds = self.seconds_at_first = 0.0
         self.calls = self.tiles = 0
         if device.startswith("cuda"):
             be_exact()
 
-    def run(self, jobs: Iterable[Job]) -> Iterator[list[tuple[Triple, Region, Floats]]]:
-        """Restore tiles, in their order; yield batches of (index, wanted, that part of the core).
+    def run(self, jobs: Iterable[Job], sink: Sink) -> Iterator[int]:
+        """Restore tiles and give them to `sink`, in their order; yield how many more are done.
 
         Raises
         ------
         DeviceError
             Not even one tile fits the device.
         VemctlError
-            The network returned values that are not finite.
+            The network returned values that are not finite. The sink may have some of them.
         """
+        flying: deque[_Flight] = deque()
         for _, same in itertools.groupby(jobs, key=lambda job: _signature(job[1])):
-            waiting: list[Job] = []
-            for job in same:
-                waiting.append(job)
-                if len(waiting) == self.batch:
-                    yield from self._restore(waiting)
-                    waiting = []
-            if waiting:
-                yield from self._restore(waiting)
+            for waiting in self._batches(same):
+                todo = waiting
+                while todo:
+                    now = todo[: self.batch]
+                    if not self._launch(now, sink, flying):
+                        continue  # with fewer
+                    todo = todo[len(now) :]
+                    if len(flying) == self._lanes.depth:
+                        yield self._land(flying.popleft(), sink)
+        while flying:
+            yield self._land(flying.popleft(), sink)
 
-    def _restore(self, jobs: list[Job]) -> Iterator[list[tuple[Triple, Region, Floats]]]:
+    def home(self, needed: int) -> str:
+        """Return the device that is to hold a block: the network's own, or "cpu".
+
+        Parameters
+        ----------
+        needed : int
+            Bytes of the block, and of the network beside it.
+        """
+        if self._joins_here and needed > unused_memory(self._device):
+            self.withdraw()
+        return self._device if self._joins_here else "cpu"
+
+    def withdraw(self) -> None:
+        """Join blocks in main memory from now on."""
+        if self._joins_here:
+            self._joins_here = False
+            text = f"blocks do not fit {self._device} beside the network: joined in main memory"
+            self._listen(Noted(text))
+
+    def fetch(self, values: Tensor) -> Fetch:
+        """Begin to copy a block to main memory, beside the calls that follow."""
+        return self._lanes.fetch(values)
+
+    def _batches(self, jobs: Iterable[Job]) -> Iterator[list[Job]]:
+        waiting: list[Job] = []
+        for job in jobs:
+            waiting.append(job)
+            if len(waiting) >= self.batch:
+                yield waiting
+                waiting = []
+        if waiting:
+            yield waiting
+
+    def _launch(self, jobs: list[Job], sink: Sink, flying: deque[_Flight]) -> bool:
+        """Set a call going, unless memory runs out; less of it is needed from then on."""
+        try:
+            flight, cores = self._call(jobs, self._slots[0], sink)
+        except RuntimeError as error:  # such as torch.OutOfMemoryError
+            if not is_shortage(error):
+                raise
+            shortage = error.with_traceback(None)  # whose frames hold what is to be freed
+        else:
+            self._slots.rotate(-1)
+            flying.append(flight)
+            if flight.cores is None:
+                self._add(jobs, cores, sink)
+            return True
+        self._make_room(jobs[0], sink, shortage)
+        return False
+
+    def _call(self, jobs: list[Job], slot: Slot, sink: Sink) -> tuple[_Flight, Tensor]:
         import torch
 
-        while jobs:
-            now = jobs[: self.batch]
-            try:
-                pieces = self._call(now)
-            except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_memory_shortage(error):
-                    raise
-                self._shrink(now[0], error)
-                continue
-            yield pieces
-            jobs = jobs[len(now) :]
-
-    def _call(self, jobs: list[Job]) -> list[tuple[Triple, Region, Floats]]:
-        import torch
-
-        filled = [*jobs, *[jobs[-1]] * (self.batch - len(jobs))]
-        tiles = [
-            self._send(np.stack([job[3][i] for job in filled])[:, None])
-            for i in range(len(filled[0][3]))
-        ]
-        began = time.perf_counter()
+        tiles = slot.send([job[3] for job in jobs], self.batch)
+        places = [job[1] for job in jobs]
+        places += places[-1:] * (self.batch - len(jobs))
+        began = self._lanes.mark()
         with torch.inference_mode(), self._autocast():
-            cores = self._restorer(tiles, [job[1] for job in filled])
-        wanted = [
-            (index, part, cores[i, 0][part].float().cpu().numpy())
-            for i, (index, _, part, _) in enumerate(jobs)
-        ]
-        self._note(time.perf_counter() - began, len(jobs))  # fetching waited for the device
-        for index, _, piece in wanted:
-            if not np.isfinite(piece).all():
-                raise VemctlError(
-                    f"the network returned values that are not finite for tile {index}: expected "
-                    f"numbers; {self._cure()}"
-                )
-        return wanted
+            cores = self._restorer(tiles, places)
+        ended = self._lanes.mark()
+        # Neither of them is finite where any value is not; nobody waits for them here.
+        ends = [torch.stack(torch.aminmax(cores[i, 0][job[2]])) for i, job in enumerate(jobs)]
+        fetched = slot.fetch("ends", torch.stack(ends).float())
+        kept = slot.fetch("cores", cores.float()) if sink.device == "cpu" else None
+        done = self._lanes.mark()
+        slot.occupy(done)
+        return _Flight(jobs, fetched, kept, began, ended, done), cores
+
+    def _land(self, flight: _Flight, sink: Sink) -> int:
+        """Wait for a call, and return how many tiles it restored."""
+        flight.done.wait()
+        self._note(flight.ended.seconds_since(flight.began), len(flight.jobs))
+        finite = np.isfinite(flight.ends.numpy()).all(axis=1)
+        if not finite.all():
+            index = flight.jobs[int(finite.argmin())][0]
+            raise VemctlError(
+                f"the network returned values that are not finite for tile {index}: expected "
+                f"numbers; {self._cure()}"
+            )
+        if flight.cores is not None:
+            self._add(flight.jobs, flight.cores, sink)
+        return len(flight.jobs)
+
+    def _add(self, jobs: list[Job], cores: Tensor, sink: Sink) -> None:
+        for i, (index, _, part, _) in enumerate(jobs):
+            piece = cores[i, 0][part].float()
+            here = sink.device
+            making_room(sink, partial(sink.add, index, part, piece))
+            if sink.device != here:
+                self.withdraw()
 
     def _note(self, seconds: float, tiles: int) -> None:
         self.seconds += seconds
@@ -143,14 +231,6 @@ class Caller:
             return "fp16 may have overflowed: use --precision bf16 or fp32"
         return "check the weights and the range of the input"
 
-    def _send(self, tiles: Floats) -> torch.Tensor:
-        import torch
-
-        tensor = torch.from_numpy(tiles)
-        if self._device.startswith("cuda"):
-            return tensor.pin_memory().to(self._device, non_blocking=True)
-        return tensor.to(self._device)
-
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         import torch
 
@@ -159,52 +239,29 @@ class Caller:
         dtype = getattr(torch, AUTOCAST[self._precision])
         return torch.autocast(self._device.partition(":")[0], dtype)
 
-    def _shrink(self, job: Job, error: Exception) -> None:
-        import torch
+    def _make_room(self, job: Job, sink: Sink, error: BaseException) -> None:
+        """Let the next call take less memory.
 
-        if self._device.startswith("cuda"):
-            torch.cuda.empty_cache()
-        if self.batch == 1:
-            raise DeviceError(self._too_large(job)) from error
-        self.batch //= 2
-        self._listen(
-            Noted(f"out of memory on {self._device}: going on with --batch {self.batch}", "warning")
-        )
-
-    def _too_large(self, job: Job) -> str:
-        """Say which tile would fit: sides are halved, once at least, until it should."""
-        z, y, x = failed = job[3][0].shape
-        needed, free = self._restorer.memory((z, y, x), 1), free_memory(self._device)
-        while (z, y, x) == failed or self._restorer.memory((z, y, x), 1) > free:
-            smaller = _smaller((z, y, x), self._restorer.footprint)
-            if smaller == (z, y, x):
-                break
-            z, y, x = smaller
-        return (
-            f"out of memory on {self._device}: one tile takes about {needed / 2**30:.1f} GiB, "
-            f"{free / 2**30:.1f} GiB are free; use a smaller tile, such as --tile {z},{y},{x}"
-        )
-
-
-def _smaller(tile: Triple, footprint: Footprint) -> Triple:
-    """Halve y and x or, where these are small already, z, as far as the footprint allows."""
-    z, y, x = (
-        half if 2 * halo < (half := math.ceil(n / 2 / multiple) * multiple) < n else n
-        for n, multiple, halo in zip(tile, footprint.multiple_of, footprint.halo, strict=True)
-    )
-    y, x = (half if n > SMALLEST_TILE else n for half, n in ((y, tile[1]), (x, tile[2])))
-    if (y, x) != tile[1:] or footprint.tile[0] is None:
-        return tile[0], y, x
-    return z, y, x
+        Raises
+        ------
+        DeviceError
+            There is nothing left to save.
+        """
+        empty_cache(self._device)
+        if self.batch > 1:
+            self.batch //= 2
+            text = f"out of memory on {self._device}: going on with --batch {self.batch}"
+            self._listen(Noted(text, "warning"))
+        elif sink.device != "cpu":
+            sink.move("cpu")
+            self.withdraw()
+        else:
+            z, y, x = job[3][0].shape
+            raise DeviceError(too_large(self._restorer, (z, y, x), self._device)) from error
 
 
 def _signature(place: Place) -> tuple[Triple, Triple, Triple]:
     return place.core, place.halo_low, place.halo_high
-
-
-def _is_memory_shortage(error: Exception) -> bool:
-    text = str(error).lower()
-    return "out of memory" in text or "can't allocate memory" in text
 
 
 def seconds_per_tile(
@@ -216,12 +273,12 @@ def seconds_per_tile(
     """
     caller = Caller(restorer, device, precision, batch, lambda _: None)
     began = time.perf_counter()
-    for _ in caller.run(jobs[:1]):
+    for _ in caller.run(jobs[:1], Nowhere(device)):
         pass
     if (seconds := time.perf_counter() - began) > LONG_CALL:
         return seconds / caller.batch
     began = time.perf_counter()
-    for _ in caller.run(jobs):
+    for _ in caller.run(jobs, Nowhere(device)):
         pass
     calls = math.ceil(len(jobs) / caller.batch) * caller.batch
     return (time.perf_counter() - began) / calls

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 
 from vemctl.errors import OptionError
 from vemctl.plugin import Footprint, Output, Triple
+from vemctl.prediction.block_shape import grow, share_out
+from vemctl.prediction.units import UnitGrid, divided
 from vemctl.tiles.grid import Region, TileGrid
 from vemctl.tiles.memory import BlockMemory, block_memory, computed_along
 from vemctl.volumes.volume import Header, Layout
@@ -63,6 +65,19 @@ class Plan:
     memory: BlockMemory
     network_bytes: int
 
+    @property
+    def unit_grid(self) -> UnitGrid:
+        """The units of the output, counted."""
+        layout = self.layout
+        return UnitGrid(
+            layout.shape, self.unit_shape, layout.num_channels or 1, layout.num_timepoints or 1
+        )
+
+    @property
+    def stage(self) -> str:
+        """The ledger's name for what blocks are written to."""
+        return "scratch" if self.output.stretch else "final"
+
     def blocks(self) -> Iterator[Region]:
         """Yield the blocks of one series, z outermost."""
         yield from regions(self.layout.shape, self.block_shape)
@@ -74,9 +89,12 @@ class Plan:
     @property
     def num_blocks(self) -> int:
         """Blocks of all series."""
-        return len(self.series) * math.prod(
-            math.ceil(n / b) for n, b in zip(self.layout.shape, self.block_shape, strict=True)
-        )
+        return len(self.series) * math.prod(self.blocks_along)
+
+    @property
+    def blocks_along(self) -> Triple:
+        """Blocks of one series along (z, y, x)."""
+        return divided(self.layout.shape, self.block_shape)
 
     @property
     def num_tiles(self) -> int:
@@ -144,6 +162,7 @@ def make_plan(
     device: str,
     network_bytes: int,
     block: Triple | None = None,
+    processes: int = 1,
 ) -> Plan:
     """Choose the blocks and freeze the plan.
 
@@ -158,6 +177,8 @@ def make_plan(
         A torch device.
     block : (z, y, x), optional
         Output voxels of a block, as the user wants it, whatever memory it takes.
+    processes : int
+        That share the blocks.
 
     Raises
     ------
@@ -203,31 +224,13 @@ def make_plan(
         )
         return tiles <= most_tiles and memory(size).total <= budget
 
-    chosen = block or grow(grid, unit, layout.shape, allowed)
+    chosen = block
+    if chosen is None and processes > 1:
+        chosen = share_out(
+            grid, unit, layout.shape, allowed, series=len(series), processes=processes
+        )
+    elif chosen is None:
+        chosen = grow(grid, unit, layout.shape, allowed)
     return Plan(
         grid, footprint, output, layout, unit, chosen, batch, series, memory(chosen), network_bytes
     )
-
-
-def grow(grid: TileGrid, unit: Triple, shape: Triple, allowed: Callable[[Triple], bool]) -> Triple:
-    """Return the largest useful block of whole units that is `allowed`.
-
-    Step by step the axis grows on which the block's growth saves the largest share of tiles.
-    """
-    block = unit
-    while True:
-        best, best_gain = None, 0.0
-        for i in range(3):
-            axis, whole = grid.axes[i], math.ceil(shape[i] / unit[i]) * unit[i]
-            now = computed_along(axis, block[i], owned=grid.owned)
-            for size in {min(n, whole) for n in (block[i] + unit[i], 2 * block[i], whole)}:
-                saved = math.log(now / computed_along(axis, size, owned=grid.owned))
-                if size == block[i] or saved <= 0:
-                    continue
-                gain = saved / math.log(size / block[i])
-                z, y, x = (size if j == i else n for j, n in enumerate(block))
-                if gain > best_gain and allowed((z, y, x)):
-                    best, best_gain = (z, y, x), gain
-        if best is None:
-            return block
-        block = best

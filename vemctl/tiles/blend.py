@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vemctl.plugin import Footprint, Output, Triple
 from vemctl.tiles.grid import Region, TileGrid
+from vemctl.tiles.tensors import to_stored, torch_dtype
 from vemctl.tiles.windows import Window
 
-Floats = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PIECE_VOXELS = 2**20
+"""What is divided and converted at once."""
 
 
 def to_dtype(values: npt.NDArray[Any], dtype: np.dtype[Any], output: Output) -> npt.NDArray[Any]:
@@ -66,6 +71,17 @@ class Block:
     dtype : numpy.dtype
         Of the stored values.
     output : Output
+    device : str
+        The torch device whose memory holds the block.
+
+    Attributes
+    ----------
+    device : str
+
+    Notes
+    -----
+    Every operation is one that rounds alike on all devices, and none is fused with another, so
+    that tiles of the same bits become blocks of the same bits.
     """
 
     def __init__(
@@ -76,20 +92,22 @@ class Block:
         window: Window,
         dtype: np.dtype[Any],
         output: Output,
+        device: str = "cpu",
     ) -> None:
+        import torch
+
         self.region = region
+        self.device = device
         self._grid = grid
         self._window = window
         self._output = output
         self._dtype = dtype
         shape = tuple(part.stop - part.start for part in region)
-        self._values: npt.NDArray[Any] | None = None
-        self._sum: Floats | None = None
-        if footprint.window == "crop":
-            self._values = np.empty(shape, dtype)
-        else:
-            self._sum = np.zeros(shape, np.float32)
-            self._weight = np.zeros(shape, np.float32)
+        self._stored = torch.empty(shape, dtype=torch_dtype(dtype), device=device)
+        self._sums: tuple[Tensor, Tensor] | None = None
+        if footprint.window != "crop":
+            total, weight = (torch.zeros(shape, device=device) for _ in range(2))
+            self._sums = total, weight
 
     def wanted(self, index: Triple) -> Region:
         """Return which part of the core of tile `index` the block needs, in core coordinates."""
@@ -100,28 +118,46 @@ class Block:
         )
         return z, y, x
 
-    def add(self, index: Triple, wanted: Region, piece: Floats) -> None:
-        """Add `piece`, the part `wanted` of the core of tile `index`, (z, y, x) float32."""
+    def add(self, index: Triple, wanted: Region, piece: Tensor) -> None:
+        """Add `piece`, the part `wanted` of the core of tile `index`, (z, y, x) float32.
+
+        Where memory runs out nothing is added.
+        """
         z, y, x = (
             slice(c.start + w.start - b.start, c.start + w.stop - b.start)
             for c, w, b in zip(self._grid.covered(index), wanted, self.region, strict=True)
         )
-        if self._values is not None:
-            self._values[z, y, x] = to_dtype(piece, self._dtype, self._output)
-        elif self._sum is not None:
-            weights = self._window.weights(index)[wanted]
-            self._sum[z, y, x] += piece * weights
-            self._weight[z, y, x] += weights
+        piece = piece.to(self.device)
+        if self._sums is None:
+            self._stored[z, y, x] = to_stored(piece, self._dtype, self._output)
+            return
+        total, weight = self._sums
+        weights = self._window.on(self.device, index)[wanted]
+        weighted = piece * weights
+        total[z, y, x].add_(weighted)
+        weight[z, y, x].add_(weights)
 
-    def finish(self) -> npt.NDArray[Any]:
-        """Return the stored values of the block, (z, y, x); the block is used up."""
-        if self._values is not None:
-            return self._values
-        assert self._sum is not None
-        stored = np.empty(self._sum.shape, self._dtype)
-        # Plane by plane, so that no second block of floats is needed.
-        for plane, total, weight in zip(stored, self._sum, self._weight, strict=True):
-            # A window whose outermost weights underflow leaves 0/0 there, which becomes 0.
-            np.divide(total, weight, out=total, where=weight > 0)
-            plane[...] = to_dtype(total, self._dtype, self._output)
-        return stored
+    def move(self, device: str) -> None:
+        """Go on in the memory of another device."""
+        self._stored = self._stored.to(device)
+        if self._sums is not None:
+            total, weight = self._sums
+            self._sums = total.to(device), weight.to(device)
+        self.device = device
+
+    def finish(self) -> Tensor:
+        """Return the stored values, (z, y, x), of the type that `torch_dtype` names.
+
+        Where memory runs out it can be asked for again.
+        """
+        import torch
+
+        if self._sums is not None:
+            # Piece by piece, so that no second block of floats is needed.
+            count = PIECE_VOXELS if self.device == "cpu" else 16 * PIECE_VOXELS
+            pieces = [torch.split(each.view(-1), count) for each in (self._stored, *self._sums)]
+            for stored, total, weight in zip(*pieces, strict=True):
+                # A window whose outermost weights underflow leaves 0/0 there, which becomes 0.
+                mean = torch.where(weight > 0, total / weight, total)
+                stored.copy_(to_stored(mean, self._dtype, self._output))
+        return self._stored

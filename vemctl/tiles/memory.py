@@ -11,7 +11,9 @@ from vemctl.tiles.grid import AxisGrid, TileGrid
 CHUNKS_IN_FLIGHT = 10
 """Chunks that a reader decodes at the same time."""
 SLACK_BYTES = 64 * 2**20
-"""What allocators and the threads that read and write keep for themselves."""
+"""What allocators, conversions and the threads that read and write keep for themselves."""
+CUDA_CALLS = 3
+"""One that runs, one that waits behind it, and one for which tiles are being cut."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,11 @@ class BlockMemory:
         Two blocks' worth of input, the one at work and the one read ahead, and chunks being
         decoded.
     blending : int
-        The block that is being filled and the one that is being written.
+        The block that is being filled, wherever that is, and the one that is being written.
     writing : int
         Encoding one unit.
     tiles : int
-        The tiles of one network call and their results.
+        The tiles of the network's calls and their results.
     """
 
     reading: int
@@ -51,6 +53,7 @@ def block_memory(
     input_itemsizes: tuple[int, ...],
     chunk: Triple,
     output_itemsize: int,
+    device: str = "cpu",
 ) -> BlockMemory:
     """Return what blocks of a given shape take.
 
@@ -67,6 +70,9 @@ def block_memory(
         Voxels of the largest chunk among the inputs.
     output_itemsize : int
         Bytes per stored voxel.
+    device : str
+        A torch device: on CUDA several calls are under way at once, in buffers of which each may
+        be twice as large as what is in it.
 
     Returns
     -------
@@ -87,16 +93,36 @@ def block_memory(
     tile_voxels = batch * math.prod(grid.tile_shape)
     core_voxels = batch * math.prod(grid.core_shape)
     bytes_in = sum(input_itemsizes)
-    # A linear window has other weights at each end of each axis.
-    windows = math.prod(min(3, axis.num_tiles) for axis in grid.axes)
-    sums = 0 if grid.owned else 8 * voxels + 4 * windows * math.prod(grid.core_shape)
+    buffers = 2 * calls_in_flight(device) if device.startswith("cuda") else 1
     return BlockMemory(
         reading=2 * read * bytes_in
         + min(CHUNKS_IN_FLIGHT, touched) * math.prod(chunk) * max(input_itemsizes),
-        blending=2 * voxels * output_itemsize + sums,
+        blending=2 * voxels * output_itemsize + sums_bytes(grid, block),
         writing=4 * unit_voxels * output_itemsize,
-        tiles=8 * tile_voxels * len(input_itemsizes) + 12 * core_voxels,
+        # Tiles wait as they are stored, but in no more than four bytes, and become floats.
+        tiles=buffers * (8 * tile_voxels * len(input_itemsizes) + 12 * core_voxels),
     )
+
+
+def calls_in_flight(device: str) -> int:
+    """Return how many calls of the network are under way at once on a torch device, at most."""
+    return CUDA_CALLS if device.startswith("cuda") else 1
+
+
+def sums_bytes(grid: TileGrid, block: Triple) -> int:
+    """Return the bytes of the sums and the weights with which a block's tiles are blended.
+
+    Parameters
+    ----------
+    grid : TileGrid
+    block : (z, y, x)
+        Output voxels.
+    """
+    if grid.owned:
+        return 0
+    # A linear window has other weights at each end of each axis.
+    windows = math.prod(min(3, axis.num_tiles) for axis in grid.axes)
+    return 8 * math.prod(block) + 4 * windows * math.prod(grid.core_shape)
 
 
 def largest_source(axis: AxisGrid, size: int, *, owned: bool) -> int:

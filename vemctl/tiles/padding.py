@@ -37,6 +37,19 @@ def cut_tile(
     -------
     ndarray, (z, y, x) float32
     """
+    return np.ascontiguousarray(cut_stored(values, source, place, padding), dtype=np.float32)
+
+
+def cut_stored(
+    values: npt.NDArray[Any], source: Region, place: Place, padding: PaddingName
+) -> npt.NDArray[Any]:
+    """Return the tile of `cut_tile` in the type in which it was read; a view where it can be.
+
+    Parameters
+    ----------
+    values, source, place, padding
+        As for `cut_tile`.
+    """
     inside, outside = [], []
     for start, core, low, high, part in zip(
         place.start, place.core, place.halo_low, place.halo_high, source, strict=True
@@ -51,7 +64,7 @@ def cut_tile(
             tile = _reflect(tile, outside)
         else:
             tile = np.pad(tile, outside, mode=NUMPY_MODE[padding])
-    return np.ascontiguousarray(tile, dtype=np.float32)
+    return tile
 
 
 def _reflect(tile: npt.NDArray[Any], outside: list[tuple[int, int]]) -> npt.NDArray[Any]:

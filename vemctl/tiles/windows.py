@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from vemctl.plugin import Footprint, Triple
 from vemctl.tiles.grid import AxisGrid, TileGrid
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Weights = npt.NDArray[np.float32]
+Ends = tuple[tuple[bool, bool], ...]
 
 
 def ramp(axis: AxisGrid, k: int) -> Weights:
@@ -66,17 +72,31 @@ class Window:
     def __init__(self, grid: TileGrid, footprint: Footprint) -> None:
         self._grid = grid
         self._footprint = footprint
-        self._made: dict[tuple[tuple[bool, bool], ...], Weights] = {}
+        self._made: dict[Ends, Weights] = {}
+        self._there: dict[tuple[str, Ends], Tensor] = {}
 
     def weights(self, index: Triple) -> Weights:
         """Return the weights of tile `index` over its core, (z, y, x) float32."""
-        axes = self._grid.axes
-        ends = tuple((k == 0, k == a.num_tiles - 1) for a, k in zip(axes, index, strict=True))
-        if self._footprint.window != "linear":
-            ends = ()
+        ends = self._ends(index)
         if ends not in self._made:
             self._made[ends] = self._make(index)
         return self._made[ends]
+
+    def on(self, device: str, index: Triple) -> Tensor:
+        """Return the weights of tile `index` in the memory of a torch device, where they stay."""
+        import torch
+
+        key = device, self._ends(index)
+        if key not in self._there:
+            self._there[key] = torch.from_numpy(self.weights(index)).to(device)
+        return self._there[key]
+
+    def _ends(self, index: Triple) -> Ends:
+        """Return of what the weights of a tile depend: at which ends of the grid it lies."""
+        if self._footprint.window != "linear":
+            return ()
+        axes = self._grid.axes
+        return tuple((k == 0, k == a.num_tiles - 1) for a, k in zip(axes, index, strict=True))
 
     def _make(self, index: Triple) -> Weights:
         if self._footprint.window == "bump":

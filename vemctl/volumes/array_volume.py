@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from vemctl.errors import InputError, VemctlError
+from vemctl.remote_path import RemotePath
 from vemctl.volumes.axes import check_dtype
 from vemctl.volumes.volume import (
     Array,
@@ -130,11 +131,14 @@ class ArrayVolume:
             raise
         except Exception as error:  # each decoder has its own kinds of exception
             reason = " ".join(str(error).split()) or type(error).__name__
+            cure = "the data are damaged or unreadable there: copy or export them again"
+            if isinstance(error, OSError) and isinstance(header.path, RemotePath):
+                reason = error.strerror or reason
+                cure = "check the connection and run the same command again"
             raise InputError(
                 f"{header.path}: cannot read {show_region(region)}"
                 f"{f', channel {channel}' if header.num_channels else ''}"
-                f"{f', time point {timepoint}' if header.num_timepoints else ''}: {reason}; "
-                "the data are damaged or unreadable there: copy or export them again"
+                f"{f', time point {timepoint}' if header.num_timepoints else ''}: {reason}; {cure}"
             ) from error
         spatial = [axis for axis in header.axes if axis in "zyx"]
         if "z" not in spatial:

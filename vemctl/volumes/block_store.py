@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vemctl.durable import output_errors
-from vemctl.errors import InputError, VemctlError
-from vemctl.volumes.ome_metadata import write_multiscale
+from vemctl.durable import output_errors, remove_tree
+from vemctl.errors import InputError, OutputError, VemctlError
+from vemctl.remote_path import RemotePath
+from vemctl.volumes.ome_metadata import UNFINISHED, write_multiscale
 from vemctl.volumes.stored_array import create_array, create_group, open_array, open_group
+from vemctl.volumes.unfinished import told_apart
+from vemctl.volumes.unit_listing import missing_units
 from vemctl.volumes.volume import Array, Layout, Region, Triple, check_region, show_region
 
-UNFINISHED = "vemctl:unfinished"
-"""Attribute of a group that is still being filled; holds the layout."""
+__all__ = ["UNFINISHED", "BlockStore"]
 
 
 class BlockStore:
@@ -44,6 +44,8 @@ class BlockStore:
     level : int
     unit_shape : (z, y, x)
         Voxels.
+    has_pyramid : bool
+        Whether there may be lower levels.
     """
 
     def __init__(self, folder: Path, layout: Layout, *, level: int = 0) -> None:
@@ -51,6 +53,7 @@ class BlockStore:
         self.layout = layout
         self.level = level
         self.unit_shape: Triple = layout.shard_shape
+        self.has_pyramid = True
         self._array = open_array(folder / str(level), layout)
 
     @classmethod
@@ -103,11 +106,14 @@ class BlockStore:
         ------
         InputError
             There is none.
+        OutputError
+            It cannot be looked at.
         """
         try:
-            group = open_group(folder)
-            described: Any = group.attrs[UNFINISHED]
-            return cls(folder, Layout.from_json(described))
+            with told_apart(folder):
+                group = open_group(folder)
+                described: Any = group.attrs[UNFINISHED]
+                return cls(folder, Layout.from_json(described))
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"{folder}: no unfinished volume is here ({error}); start again with --overwrite"
@@ -183,13 +189,8 @@ class BlockStore:
 
     def first_missing(self) -> str | None:
         """Name a unit that was never written; None if all are there."""
-        whole = [slice(0, size) for size in self.layout.shape]
-        units = self.units((whole[0], whole[1], whole[2]))
-        for timepoint in range(self.layout.num_timepoints or 1):
-            for channel in range(self.layout.num_channels or 1):
-                for unit in units:
-                    if not self.unit_path(unit, channel, timepoint).exists():
-                        return f"{show_region(unit)}, channel {channel}, time point {timepoint}"
+        for unit, channel, timepoint in missing_units(self):
+            return f"{show_region(unit)}, channel {channel}, time point {timepoint}"
         return None
 
     def read(self, region: Region, channel: int = 0, timepoint: int = 0) -> Array:
@@ -234,6 +235,11 @@ class BlockStore:
         -------
         str or None
             BLAKE2b in hexadecimal over the digests of the files in C order; None if one is missing.
+
+        Raises
+        ------
+        OutputError
+            One is there and cannot be read.
         """
         total = hashlib.blake2b(digest_size=16)
         for unit in self.units(region):
@@ -242,6 +248,11 @@ class BlockStore:
                     digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
             except FileNotFoundError:
                 return None
+            except OSError as error:
+                raise OutputError(
+                    f"{self.folder}: cannot read back {show_region(unit)} "
+                    f"({error.strerror or error}); mend that and run the same command with --resume"
+                ) from error
             total.update(digest.digest())
         return total.hexdigest()
 
@@ -258,31 +269,12 @@ class BlockStore:
 
     def _drop_pyramid(self) -> None:
         """Lower levels that were made before this write would show what is no longer there."""
+        if not self.has_pyramid:
+            return
         for level in itertools.count(1):
             folder = self.folder / str(level)
             if not folder.is_dir():
-                return
-            shutil.rmtree(folder)
-
-
-def restore_unfinished(folder: Path, described: Mapping[str, Any]) -> None:
-    """Let `BlockStore.open` find the layout of an image that was nearly finished.
-
-    Parameters
-    ----------
-    folder : Path
-    described : mapping
-        As `Layout.to_json` returns it.
-
-    Raises
-    ------
-    InputError
-        There is no image.
-    """
-    try:
-        group = open_group(folder)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{folder}: no image ({error})") from error
-    if UNFINISHED not in group.attrs:
-        with output_errors(folder):
-            group.attrs.put(dict(group.attrs) | {UNFINISHED: dict(described)})
+                break
+            remove_tree(folder)
+        # asked once only where it is a request to a server
+        self.has_pyramid = not isinstance(self.folder, RemotePath)

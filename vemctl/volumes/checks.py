@@ -9,59 +9,29 @@ from pathlib import Path
 from typing import Literal
 
 from vemctl.durable import TEMPORARY, free_bytes, show_bytes
-from vemctl.errors import InputError, OutputError, nearest
+from vemctl.errors import OutputError
+from vemctl.remote_path import RemotePath
+from vemctl.volumes.ours import check_ours, check_replaceable
+from vemctl.volumes.outputs import Kind, output_kind, partial_folder
+from vemctl.volumes.remote_checks import check_kept, is_there, try_writing
 from vemctl.volumes.volume import Layout
-from vemctl.volumes.zarr_volume import read_node
 
-STATE = "destination.json"
-"""What makes a partial folder ours; written first and removed last."""
+__all__ = [
+    "TiffFormat",
+    "check_layout",
+    "check_output",
+    "lookup_errors",
+    "output_kind",
+    "partial_folder",
+]
 
 TiffFormat = Literal["ome", "imagej"]
-Kind = Literal["zarr", "tiff", "npy", "mrc"]
-
-KINDS: dict[str, Kind] = {
-    ".zarr": "zarr",
-    ".ome.zarr": "zarr",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".ome.tif": "tiff",
-    ".npy": "npy",
-    ".mrc": "mrc",
-}
-"""What an output may be called."""
-
 DTYPES: dict[str, tuple[str, ...]] = {
     "OME-TIFF": ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64"),
     "ImageJ TIFF": ("uint8", "uint16", "int16", "float32"),
     "MRC": ("int8", "uint8", "int16", "uint16", "float16", "float32"),
 }
 """What each format can hold; OME-Zarr and .npy hold all that we read."""
-
-
-def output_kind(path: Path) -> Kind:
-    """Tell an output's format from its suffix.
-
-    Parameters
-    ----------
-    path : Path
-
-    Raises
-    ------
-    OutputError
-        The suffix is unknown; names those that are known.
-    """
-    try:
-        return KINDS[path.suffix.lower()]
-    except KeyError:
-        raise OutputError(
-            f"{path}: unknown suffix {path.suffix!r}: expected one of {' '.join(KINDS)}."
-            f"{nearest(path.suffix, KINDS)}"
-        ) from None
-
-
-def partial_folder(path: Path) -> Path:
-    """Name the folder in which everything lies until an output is finished."""
-    return path.with_name(path.name + TEMPORARY)
 
 
 def check_output(
@@ -97,6 +67,7 @@ def check_output(
         Says what is in the way.
     """
     kind = output_kind(path)
+    check_kept(path, kind)
     if layout is not None:
         check_layout(path, layout, tiff_format)
     with lookup_errors(path):
@@ -106,6 +77,9 @@ def check_output(
 
 
 def _check_room(path: Path, needed_bytes: int) -> None:
+    if isinstance(path, RemotePath):
+        try_writing(path)
+        return
     parent = path.absolute().parent
     while not parent.exists():
         parent = parent.parent
@@ -126,10 +100,12 @@ def _check_room(path: Path, needed_bytes: int) -> None:
 
 
 @contextmanager
-def lookup_errors(path: Path) -> Iterator[None]:
+def lookup_errors(path: Path, but: tuple[type[OSError], ...] = ()) -> Iterator[None]:
     """Turn what the operating system says while a place is looked at into an OutputError."""
     try:
         yield
+    except but:
+        raise
     except (OSError, RuntimeError) as error:  # pathlib raises RuntimeError for loops of links
         reason = getattr(error, "strerror", None) or str(error)
         where = getattr(error, "filename", None)
@@ -185,7 +161,7 @@ def _check_apart(path: Path, inputs: Sequence[Path]) -> None:
         if source in output.parents:
             raise OutputError(f"{path}: lies inside the input {given}: choose another output")
     for parent in output.parents:
-        if any((parent / name).exists() for name in ("zarr.json", ".zgroup", ".zarray")):
+        if any(is_there(parent / name) for name in ("zarr.json", ".zgroup", ".zarray")):
             raise OutputError(
                 f"{path}: lies inside the Zarr store {parent}: choose an output beside it"
             )
@@ -196,7 +172,8 @@ def _check_absent(path: Path, kind: Kind, *, overwrite: bool, resume: bool) -> N
         raise OutputError(f"{path}: a link to nothing: remove it or choose another output")
     if path.exists():
         check_replaceable(path, kind)
-        if not (overwrite or resume):
+        begun = isinstance(path, RemotePath) and partial_folder(path).exists()
+        if not (overwrite or resume or begun):
             raise OutputError(f"{path}: exists: pass --overwrite or choose another output")
     partial = partial_folder(path)
     if partial.exists() and not partial.is_dir():
@@ -207,77 +184,3 @@ def _check_absent(path: Path, kind: Kind, *, overwrite: bool, resume: bool) -> N
             f"{path}: an unfinished run is in {partial}: continue it with --resume or start again "
             "with --overwrite"
         )
-
-
-def check_replaceable(path: Path, kind: Kind) -> None:
-    """Refuse to replace what lies at `path` if it is not what an output of this kind is.
-
-    Parameters
-    ----------
-    path : Path
-        Exists.
-    kind : {"zarr", "tiff", "npy", "mrc"}
-
-    Raises
-    ------
-    OutputError
-        Says what is in the way.
-    """
-    if kind != "zarr":
-        if path.is_dir():
-            raise OutputError(f"{path}: a folder, expected a file: choose another output")
-        return
-    if not path.is_dir():
-        raise OutputError(f"{path}: a file, expected a folder: choose another output")
-    if (what := _irreplaceable(path)) is not None:
-        raise OutputError(
-            f"{path}: {what}, which is not replaced: remove it yourself or choose another output"
-        )
-
-
-def _irreplaceable(folder: Path) -> str | None:
-    """Name what is never deleted to make room: all but images, arrays and empty folders."""
-    try:
-        node = read_node(folder)
-    except InputError:
-        return "a folder with damaged Zarr metadata"
-    if node is None:
-        return "a folder that is no Zarr store" if any(folder.iterdir()) else None
-    found = node.attributes.get("ome")
-    ome = found if isinstance(found, dict) else node.attributes
-    for key, what in (
-        ("plate", "an OME-Zarr plate"),
-        ("well", "a well of an OME-Zarr plate"),
-        ("bioformats2raw.layout", "a bioformats2raw collection"),
-    ):
-        if key in ome or key in node.attributes:
-            return what
-    if node.is_array or "multiscales" in ome or "vemctl" in node.attributes:
-        return None
-    return "a Zarr group that is no OME-Zarr image"
-
-
-def check_ours(path: Path) -> None:
-    """Refuse a partial folder that vemctl did not make, since it would be deleted.
-
-    Parameters
-    ----------
-    path : Path
-        Of the output.
-
-    Raises
-    ------
-    OutputError
-        Names the folder and something in it.
-    """
-    partial = partial_folder(path)
-    if not partial.is_dir() or (partial / STATE).is_file():
-        return
-    # a killed writer may have come no further than the temporary file of its first file
-    begun = (f"{STATE}.", TEMPORARY)
-    for child in partial.iterdir():
-        if not (child.name.startswith(begun[0]) and child.name.endswith(begun[1])):
-            raise OutputError(
-                f"{path}: {partial}, which holds {child.name}, is in the way and not made by "
-                "vemctl: remove it yourself or choose another output"
-            )

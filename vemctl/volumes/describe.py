@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from vemctl import object_store
 from vemctl.errors import OptionError
+from vemctl.remote_path import RemotePath, as_path
 from vemctl.volumes.array_volume import ArrayVolume
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.provenance import read_provenance
@@ -70,8 +72,8 @@ class Description:
         Finest first.
     bytes_uncompressed : int
         Of the level that is described.
-    bytes_on_disk : int
-        Of everything at the path.
+    bytes_on_disk : int, optional
+        Of everything at the path; None on a web server, which does not tell.
     statistics : Statistics
     provenance : dict, optional
         If vemctl made it.
@@ -92,7 +94,7 @@ class Description:
     level: int
     level_shapes: tuple[Triple, ...]
     bytes_uncompressed: int
-    bytes_on_disk: int
+    bytes_on_disk: int | None
     statistics: Statistics
     provenance: dict[str, Any] | None
 
@@ -101,12 +103,12 @@ class Description:
         return json.dumps(asdict(self), indent=2, allow_nan=False)
 
 
-def describe(path: Path, axes: str | None = None, level: int = 0) -> Description:
+def describe(path: str | Path, axes: str | None = None, level: int = 0) -> Description:
     """Describe a volume from its metadata and a bounded sample of its voxels.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
     axes : str, optional
     level : int
 
@@ -115,6 +117,7 @@ def describe(path: Path, axes: str | None = None, level: int = 0) -> Description
     InputError, OptionError, MissingExtraError
         As `open_volume`.
     """
+    path = as_path(path)
     volume = open_volume(path, axes=axes, level=level)
     try:
         header = volume.header
@@ -226,8 +229,10 @@ def _level_shapes(path: Path, axes: str | None, header: Header) -> tuple[Triple,
     return tuple(shapes)
 
 
-def _bytes_on_disk(path: Path) -> int:
+def _bytes_on_disk(path: Path) -> int | None:
     """Count what the disk holds, which is less than the length of a sparse file."""
+    if isinstance(path, RemotePath):
+        return sum(size for _, size in object_store.below(path.place)) if path.can_list else None
     files = (p for p in path.rglob("*") if p.is_file()) if path.is_dir() else iter([path])
     total = 0
     for file in files:

@@ -12,29 +12,22 @@ from vemctl.durable import (
     make_folder,
     output_errors,
     remove_temporaries,
+    remove_tree,
     sync_file,
     sync_folder,
     write_json,
 )
-from vemctl.errors import InputError, OutputError, ResumeError
-from vemctl.volumes.block_store import (
-    BlockStore,
-    restore_unfinished,
-)
-from vemctl.volumes.checks import (
-    STATE,
-    TiffFormat,
-    check_layout,
-    check_ours,
-    check_output,
-    check_replaceable,
-    lookup_errors,
-    output_kind,
-    partial_folder,
-)
+from vemctl.errors import InputError, ResumeError
+from vemctl.remote_path import RemotePath
+from vemctl.volumes import in_place
+from vemctl.volumes.block_store import BlockStore
+from vemctl.volumes.checks import TiffFormat, check_layout, check_output, lookup_errors
+from vemctl.volumes.ours import check_ours, check_replaceable, refuse_existing
+from vemctl.volumes.outputs import STATE, output_kind, partial_folder
 from vemctl.volumes.provenance import PROVENANCE
 from vemctl.volumes.pyramid import build_pyramid, finish_metadata
 from vemctl.volumes.sidecar import write_sidecar
+from vemctl.volumes.unfinished import restore_unfinished
 from vemctl.volumes.volume import Layout
 
 __all__ = ["Destination", "check_layout", "check_output"]
@@ -49,6 +42,9 @@ class Destination:
     ``volume.zarr``, this object's own ``destination.json``, and what the caller adds. Whatever
     happens and whenever, the output is absent, the old one or the new one; while an old one is
     being replaced by a folder it may lie in ``<output>.partial/replaced`` for a moment.
+
+    In an object store, which cannot rename, the volume is filled at its place instead, and one
+    last object makes it an image (see `in_place`). An old one is deleted when the new one begins.
 
     Make one with `create` or `reopen`.
 
@@ -78,6 +74,10 @@ class Destination:
         if self._store is None:
             raise RuntimeError(f"{self.path} is finished: nothing is left to write")
         return self._store
+
+    @property
+    def _is_in_place(self) -> bool:
+        return isinstance(self.path, RemotePath)
 
     @classmethod
     def create(
@@ -113,7 +113,7 @@ class Destination:
         with lookup_errors(path):
             check_ours(path)
             if not overwrite:
-                _refuse_existing(path, partial)
+                refuse_existing(path, partial)
             if path.exists():
                 check_replaceable(path, output_kind(path))
         state = {
@@ -127,6 +127,8 @@ class Destination:
                 cls(path, state, None).discard()
             make_folder(partial)
             write_json(partial / STATE, state)
+        if isinstance(path, RemotePath):
+            return cls(path, state, in_place.begin(path, layout))
         store = BlockStore.create(partial / "volume.zarr", layout, name=_image_name(path))
         return cls(path, state, store)
 
@@ -147,16 +149,24 @@ class Destination:
         """
         partial = partial_folder(path)
         try:
-            state = json.loads((partial / STATE).read_bytes())
+            with lookup_errors(path, but=(FileNotFoundError, NotADirectoryError)):
+                state = json.loads((partial / STATE).read_bytes())
         except (FileNotFoundError, NotADirectoryError, ValueError):
             cure = "it is finished" if path.exists() else "run without --resume"
             raise ResumeError(f"{path}: no unfinished run in {partial}: {cure}") from None
         state["overwrite"] = bool(state.get("overwrite")) or overwrite
-        if not (partial / "volume.zarr").exists() and path.exists():
-            return cls(path, state, None)  # killed between putting in place and tidying up
+        folder = path if isinstance(path, RemotePath) else partial / "volume.zarr"
         try:
-            restore_unfinished(partial / "volume.zarr", state["layout"])
-            return cls(path, state, BlockStore.open(partial / "volume.zarr"))
+            # killed between putting in place and tidying up?
+            if isinstance(path, RemotePath):
+                with lookup_errors(path):
+                    if state.get("placing") and not in_place.is_unfinished(path):
+                        return cls(path, state, None)
+            elif not folder.exists() and path.exists():
+                return cls(path, state, None)
+            else:
+                restore_unfinished(folder, state["layout"])
+            return cls(path, state, BlockStore.open(folder))
         except (InputError, KeyError) as error:
             raise ResumeError(
                 f"{path}: the unfinished run in {partial} is damaged ({error}): start again with "
@@ -170,6 +180,7 @@ class Destination:
         *,
         memory_bytes: int | None = None,
         pyramid: bool = True,
+        seal: Callable[[Path], None] | None = None,
     ) -> None:
         """Make the output from the filled store, put it in its place and tidy up.
 
@@ -185,6 +196,8 @@ class Destination:
             What writing one file may take; a plane and a chunk of each format must fit.
         pyramid : bool
             Whether an OME-Zarr gets lower levels.
+        seal : callable, optional
+            Adds to the folder of an OME-Zarr when all its levels are there, before anybody sees it.
 
         Raises
         ------
@@ -192,22 +205,24 @@ class Destination:
             The disk is full or refuses; the store stays.
         """
         if not self.finished:
-            if not (self._state["overwrite"] or self._state.get("placing")):
-                _refuse_existing(self.path)
+            if not (self._state["overwrite"] or self._state.get("placing") or self._is_in_place):
+                refuse_existing(self.path)
             if (missing := self.store.first_missing()) is not None:
                 raise RuntimeError(f"{self.path}: {missing} was never written")
             with output_errors(self.path):
                 remove_temporaries(self.partial)
             if output_kind(self.path) == "zarr":
-                self._finish_zarr(provenance, progress, pyramid=pyramid)
+                self._finish_zarr(provenance, progress, pyramid=pyramid, seal=seal)
             else:
                 self._finish_file(provenance, progress, memory_bytes)
             self._store = None
         with output_errors(self.path):
-            _remove(self.partial)
+            remove_tree(self.partial, last=STATE)
 
     def discard(self) -> None:
         """Remove what was begun; an output that was being replaced comes back.
+
+        In an object store it does not: it was deleted.
 
         Raises
         ------
@@ -216,17 +231,30 @@ class Destination:
         """
         check_ours(self.path)
         aside = self.partial / "replaced"
-        if aside.exists() and not self.path.exists():
+        if isinstance(self.path, RemotePath):
+            in_place.withdraw(self.path)
+        elif aside.exists() and not self.path.exists():
             aside.rename(self.path)
-        if self.partial.exists():
-            _remove(self.partial)
+        remove_tree(self.partial, last=STATE)
 
     def _finish_zarr(
-        self, provenance: Mapping[str, Any], progress: Progress, *, pyramid: bool
+        self,
+        provenance: Mapping[str, Any],
+        progress: Progress,
+        *,
+        pyramid: bool,
+        seal: Callable[[Path], None] | None,
     ) -> None:
         store = self.store
         factors = build_pyramid(store, progress) if pyramid else [(1, 1, 1)]
+        if seal:
+            seal(store.folder)
+        if self._is_in_place:
+            with output_errors(self.path):
+                self._place()
         finish_metadata(store, factors, _image_name(self.path), {PROVENANCE: dict(provenance)})
+        if self._is_in_place:
+            return
         aside = self.partial / "replaced"
         with output_errors(self.path):
             self._place()
@@ -265,28 +293,6 @@ class Destination:
         """Note that what lies at the output's place from now on is ours to replace."""
         self._state["placing"] = True
         write_json(self.partial / STATE, self._state)
-
-
-def _remove(partial: Path) -> None:
-    """Remove a partial folder, last what tells that it is ours: this may be stopped anywhere."""
-    for child in partial.iterdir():
-        if child.name == STATE:
-            continue
-        if child.is_dir() and not child.is_symlink():
-            shutil.rmtree(child)
-        else:
-            child.unlink()
-    shutil.rmtree(partial)
-
-
-def _refuse_existing(path: Path, partial: Path | None = None) -> None:
-    if path.exists():
-        raise OutputError(f"{path}: exists: pass --overwrite or choose another output")
-    if partial is not None and partial.exists():
-        raise OutputError(
-            f"{path}: an unfinished run is in {partial}: continue it with --resume or start again "
-            "with --overwrite"
-        )
 
 
 def _image_name(path: Path) -> str:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from vemctl.volumes.block_store import BlockStore
-from vemctl.volumes.checks import Kind, TiffFormat
+from vemctl.volumes.checks import TiffFormat
 from vemctl.volumes.mrc_header import make_mrc_header
+from vemctl.volumes.outputs import Kind
 from vemctl.volumes.volume import Array, Layout
 
 SLAB_BYTES = 2**26

@@ -1,6 +1,6 @@
-"""Zarr stores on the local disk that notice cut chunks and write files that survive a crash.
+"""Zarr stores that notice cut chunks, and write what survives a crash.
 
-This is the one module that imports zarr when it is imported itself: do that inside functions only.
+This module and `remote_stores` import zarr when they are imported: do that inside functions only.
 """
 
 from __future__ import annotations
@@ -18,11 +18,51 @@ from vemctl.durable import write_whole
 METADATA = ("zarr.json", ".zarray", ".zgroup", ".zattrs", ".zmetadata")
 
 
-class CheckedStore(LocalStore):
-    """A LocalStore that checks the length of what it reads.
+def checked(
+    where: Path, key: str, value: Buffer | None, byte_range: ByteRequest | None, *, blosc: bool
+) -> Buffer | None:
+    """Check the length of what was read.
 
     Blosc's decoder believes the length in a chunk's header: of a cut chunk it makes voxels out of
     whatever memory comes after it.
+
+    Parameters
+    ----------
+    where : Path
+        Of the store.
+    key : str
+    value : Buffer or None
+        What was read there, if it is there.
+    byte_range : ByteRequest or None
+        Which part of it was asked for.
+    blosc : bool
+        Whether chunks are stored in Blosc's format.
+
+    Returns
+    -------
+    Buffer or None
+        The `value`.
+
+    Raises
+    ------
+    ValueError
+        It is cut off.
+    """
+    if value is None:
+        return None
+    found = len(value)
+    if isinstance(byte_range, RangeByteRequest) and found < byte_range.end - byte_range.start:
+        raise ValueError(f"{where / key} is cut off at byte {byte_range.start + found}")
+    is_chunk = byte_range is None or isinstance(byte_range, RangeByteRequest)
+    if blosc and is_chunk and key.rpartition("/")[2] not in METADATA:
+        promised = int.from_bytes(value[12:16].to_bytes(), "little")
+        if found < max(16, promised):
+            raise ValueError(f"a chunk of {where / key} is cut off or damaged")
+    return value
+
+
+class CheckedStore(LocalStore):
+    """A LocalStore that checks the length of what it reads.
 
     Parameters
     ----------
@@ -48,7 +88,7 @@ class CheckedStore(LocalStore):
     ) -> Buffer | None:
         """Read one value or a part of it."""
         value = await super().get(key, prototype, byte_range)
-        return self._checked(key, value, byte_range)
+        return checked(self.root, key, value, byte_range, blosc=self.blosc)
 
     def get_sync(
         self,
@@ -59,22 +99,7 @@ class CheckedStore(LocalStore):
     ) -> Buffer | None:
         """Read one value or a part of it from a thread."""
         value = super().get_sync(key, prototype=prototype, byte_range=byte_range)
-        return self._checked(key, value, byte_range)
-
-    def _checked(
-        self, key: str, value: Buffer | None, byte_range: ByteRequest | None
-    ) -> Buffer | None:
-        if value is None:
-            return None
-        found = len(value)
-        if isinstance(byte_range, RangeByteRequest) and found < byte_range.end - byte_range.start:
-            raise ValueError(f"{self.root / key} is cut off at byte {byte_range.start + found}")
-        is_chunk = byte_range is None or isinstance(byte_range, RangeByteRequest)
-        if self.blosc and is_chunk and key.rpartition("/")[2] not in METADATA:
-            promised = int.from_bytes(value[12:16].to_bytes(), "little")
-            if found < max(16, promised):
-                raise ValueError(f"a chunk of {self.root / key} is cut off or damaged")
-        return value
+        return checked(self.root, key, value, byte_range, blosc=self.blosc)
 
 
 class DurableStore(CheckedStore):

@@ -13,6 +13,9 @@ from vemctl.errors import InputError
 from vemctl.volumes.units import nanometres, voxel_size
 from vemctl.volumes.volume import AXES, Layout, Triple, VoxelSize
 
+UNFINISHED = "vemctl:unfinished"
+"""Attribute of a group that is still being filled; holds the layout."""
+
 
 @dataclass(frozen=True)
 class Multiscale:

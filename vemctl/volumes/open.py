@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vemctl.errors import InputError, OptionError, nearest
+from vemctl.remote_path import RemotePath, as_path
 from vemctl.volumes.volume import Volume
 
 TIFF = (".tif", ".tiff", ".btf", ".tf8", ".lsm", ".stk")
@@ -35,15 +36,16 @@ NOT_READ = {
 }
 
 
-def open_volume(path: Path, *, axes: str | None = None, level: int = 0) -> Volume:
+def open_volume(path: str | Path, *, axes: str | None = None, level: int = 0) -> Volume:
     """Open a volume for reading; only metadata are read.
 
     Parameters
     ----------
-    path : Path
+    path : str or Path
         An OME-Zarr image, a Zarr array (the path may continue inside the store), a TIFF of any
         kind, an MRC or DeltaVision file, a .npy file, a Zeiss CZI file, a folder of TIFF planes,
-        or a folder of stacks of one of these kinds, one per time point.
+        or a folder of stacks of one of these kinds, one per time point. Zarr is read from
+        ``s3://``, ``gs://`` and ``https://`` too.
     axes : str, optional
         The stored axes in stored order, letters out of ``tczyx``; needed where the file does not
         say and it does not hold just three.
@@ -63,18 +65,26 @@ def open_volume(path: Path, *, axes: str | None = None, level: int = 0) -> Volum
     MissingExtraError
         Its format or compression needs an optional package.
     """
-    path = Path(path)
+    path = as_path(path)
     try:
         return _open(path, axes, level)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
-            f"{path}: cannot be read ({reason}{f': {error.filename}' if error.filename else ''}); "
+            f"{path}: cannot be read ({reason}{_where(error, path)}); "
             "check the path and its permissions"
         ) from error
 
 
+def _where(error: OSError, path: Path) -> str:
+    return f": {error.filename}" if error.filename and str(error.filename) != str(path) else ""
+
+
 def _open(path: Path, axes: str | None, level: int) -> Volume:
+    if isinstance(path, RemotePath):
+        from vemctl.volumes.open_remote import open_remote
+
+        return open_remote(path, axes, level)
     if path.is_dir():
         return _open_folder(path, axes, level)
     if not path.exists():

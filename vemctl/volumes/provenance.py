@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vemctl.errors import InputError
+from vemctl.remote_path import RemotePath
 from vemctl.volumes.block_store import UNFINISHED
 from vemctl.volumes.sidecar import read_sidecar
 from vemctl.volumes.zarr_volume import read_node
@@ -37,7 +38,7 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
 
 
 def _read_provenance(path: Path) -> dict[str, Any] | None:
-    if not path.is_dir():
+    if not isinstance(path, RemotePath) and not path.is_dir():
         found = (read_sidecar(path) or {}).get("provenance")
         return found if isinstance(found, dict) else None
     for folder in (path, path.parent):

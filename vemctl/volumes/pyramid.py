@@ -18,6 +18,7 @@ from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.chunks import fit_chunks
 from vemctl.volumes.ome_metadata import write_multiscale
 from vemctl.volumes.stored_array import open_group
+from vemctl.volumes.unit_listing import missing_units
 from vemctl.volumes.volume import Array, Layout, Region, Triple, VoxelSize
 
 SMALLEST = 256
@@ -58,6 +59,12 @@ def level_factors(shape: Triple, voxel_size: VoxelSize | None) -> list[Triple]:
             for f, n, length in zip(now, sizes, lengths, strict=True)
         ]
         factors.append((halved[0], halved[1], halved[2]))
+
+
+def level_layouts(layout: Layout) -> list[Layout]:
+    """Return how every level of an image is stored, of which `layout` is the finest."""
+    factors = level_factors(layout.shape, layout.voxel_size)
+    return [layout, *(_shrink(layout, factor) for factor in factors[1:])]
 
 
 def block_mean(data: Array, factor: Triple) -> Array:
@@ -115,14 +122,16 @@ def build_pyramid(store: BlockStore, progress: Callable[[str, int, int], None]) 
     """
     layout = store.layout
     factors = level_factors(layout.shape, layout.voxel_size)
+    store.has_pyramid = True
     levels = [store]
     for level, factor in enumerate(factors[1:], start=1):
         levels.append(_level(store.folder, _shrink(layout, factor), level))
-    work = [_missing_units(level) for level in levels]
-    total, done = sum(len(units) for units in work[1:]), 0
+    with output_errors(store.folder):
+        work = [list(missing_units(level)) for level in levels[1:]]
+    total, done = sum(len(units) for units in work), 0
     progress("pyramid", done, total)
     for (finer, coarser), (before, after), units in zip(
-        itertools.pairwise(levels), itertools.pairwise(factors), work[1:], strict=True
+        itertools.pairwise(levels), itertools.pairwise(factors), work, strict=True
     ):
         z, y, x = (b // a for a, b in zip(before, after, strict=True))
         fill = partial(_fill, finer, coarser, (z, y, x))
@@ -134,18 +143,6 @@ def build_pyramid(store: BlockStore, progress: Callable[[str, int, int], None]) 
         finally:
             pool.shutdown(cancel_futures=True)
     return factors
-
-
-def _missing_units(store: BlockStore) -> list[tuple[Region, int, int]]:
-    """List the units of all channels and time points that are not there yet."""
-    layout = store.layout
-    return [
-        (unit, channel, timepoint)
-        for timepoint in range(layout.num_timepoints or 1)
-        for channel in range(layout.num_channels or 1)
-        for unit in every_unit(store)
-        if store.level and not store.unit_path(unit, channel, timepoint).exists()
-    ]
 
 
 def every_unit(store: BlockStore) -> list[Region]:

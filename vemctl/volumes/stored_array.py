@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from vemctl.durable import write_whole
+from vemctl.remote_path import RemotePath
 from vemctl.volumes.volume import Layout
 
 BLOSC_ZSTD: Any = {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 1}
@@ -16,25 +18,48 @@ def _zarr_format(layout: Layout) -> Literal[2, 3]:
     return 3 if layout.ome_zarr == "0.5" else 2
 
 
+def zarr_store(folder: Path, *, read_only: bool = False, blosc: bool = False) -> Any:
+    """Return a Zarr store of a folder of this machine or of an object store.
+
+    Parameters
+    ----------
+    folder : Path
+    read_only : bool
+    blosc : bool
+        Whether chunks are stored in Blosc's format, whose length is checked.
+    """
+    if isinstance(folder, RemotePath):
+        from vemctl.volumes.remote_stores import RemoteStore
+
+        return RemoteStore(folder, read_only=read_only, blosc=blosc)
+    from vemctl.volumes.local_stores import CheckedStore, DurableStore
+
+    kind = CheckedStore if read_only else DurableStore
+    return kind(folder, read_only=read_only, blosc=blosc)
+
+
 def create_group(folder: Path, layout: Layout, attributes: Mapping[str, Any]) -> None:
     """Make an empty group."""
     import zarr
+    from zarr.storage import MemoryStore
 
-    from vemctl.volumes.local_stores import DurableStore
-
+    made: dict[str, Any] = {}
     zarr.create_group(
-        DurableStore(folder), zarr_format=_zarr_format(layout), attributes=dict(attributes)
+        MemoryStore(made), zarr_format=_zarr_format(layout), attributes=dict(attributes)
     )
+    _keep(made, folder)
 
 
 def open_group(folder: Path) -> Any:
     """Open a group whose attributes may be changed."""
     import zarr
 
-    from vemctl.volumes.local_stores import DurableStore
-
     _require(folder)
-    return zarr.open_group(DurableStore(folder), mode="r+", use_consolidated=False)
+    # both are there for a moment while an image of 0.4 begins in an object store
+    zarr_format: Literal[2, 3] = 3 if (folder / "zarr.json").is_file() else 2
+    return zarr.open_group(
+        zarr_store(folder), mode="r+", zarr_format=zarr_format, use_consolidated=False
+    )
 
 
 def create_array(folder: Path, layout: Layout) -> None:
@@ -48,11 +73,11 @@ def create_array(folder: Path, layout: Layout) -> None:
     """
     import zarr
     from zarr.codecs import ZstdCodec
+    from zarr.storage import MemoryStore
 
-    from vemctl.volumes.local_stores import DurableStore
-
+    made: dict[str, Any] = {}
     common: dict[str, Any] = {
-        "store": DurableStore(folder),
+        "store": MemoryStore(made),
         "shape": layout.stored_shape,
         "dtype": layout.dtype,
         "chunks": tuple(layout.along_axes(layout.chunk_shape, 1, 1)),
@@ -72,16 +97,21 @@ def create_array(folder: Path, layout: Layout) -> None:
             compressors=BLOSC_ZSTD,
             chunk_key_encoding={"name": "v2", "separator": "/"},
         )
+    _keep(made, folder)
+
+
+def _keep(made: Mapping[str, Any], folder: Path) -> None:
+    """Store metadata one after the other, last what makes a node: zarr would store them at once."""
+    for name in sorted(made, key=lambda name: name != ".zattrs"):
+        write_whole(folder / name, made[name].to_bytes())
 
 
 def open_array(folder: Path, layout: Layout) -> Any:
     """Open an array for writing; blocks of zeros are written like all others."""
     import zarr
 
-    from vemctl.volumes.local_stores import DurableStore
-
     _require(folder)
-    store = DurableStore(folder, blosc=layout.ome_zarr == "0.4")
+    store = zarr_store(folder, blosc=layout.ome_zarr == "0.4")
     found: Any = zarr.open_array(store, mode="r+", zarr_format=_zarr_format(layout))
     # `open_array` takes no such setting, and `with_config` is newer than the oldest zarr we allow
     return zarr.Array(

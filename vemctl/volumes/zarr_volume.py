@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vemctl.errors import InputError, OptionError
+from vemctl.remote_path import RemotePath
 from vemctl.volumes.array_volume import ArrayVolume, make_header
 from vemctl.volumes.axes import resolve_axes
-from vemctl.volumes.ome_metadata import Multiscale, read_multiscale
+from vemctl.volumes.ome_metadata import UNFINISHED, Multiscale, read_multiscale
+from vemctl.volumes.stored_array import zarr_store
 from vemctl.volumes.volume import AXES
 
 
@@ -41,6 +43,12 @@ class Node:
     blosc: bool = False
     pickled: bool = False
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it is an image in an object store that is still being filled."""
+        found = self.attributes
+        return UNFINISHED in found and "multiscales" not in found and "ome" not in found
+
 
 def read_node(path: Path) -> Node | None:
     """Read what Zarr knows of a folder; None if it is no Zarr node.
@@ -54,7 +62,18 @@ def read_node(path: Path) -> Node | None:
     InputError
         Its metadata are damaged.
     """
-    if (meta := _read_json(path / "zarr.json")) is not None:
+    if not isinstance(path, RemotePath):
+        return _read_node(path)
+    refused: list[PermissionError] = []
+    node = _read_node(path, refused)
+    if node is None and refused:
+        raise refused[0]
+    return node
+
+
+def _read_node(path: Path, refused: list[PermissionError] | None = None) -> Node | None:
+    """Read what Zarr knows of a folder; a server may refuse to say that something is not there."""
+    if (meta := _read_json(path / "zarr.json", refused)) is not None:
         kind = meta.get("node_type")
         if kind not in ("array", "group"):
             raise InputError(f"{path / 'zarr.json'}: no node_type; copy the Zarr folder again")
@@ -62,8 +81,8 @@ def read_node(path: Path) -> Node | None:
         names, blosc, pickled = _names(meta), _ends_in_blosc(meta), _unpickles(meta)
         return Node(path, kind == "array", 3, attributes, names, blosc, pickled)
     for name, is_array in ((".zarray", True), (".zgroup", False)):
-        if (meta := _read_json(path / name)) is not None:
-            attributes = _read_json(path / ".zattrs") or {}
+        if (meta := _read_json(path / name, refused)) is not None:
+            attributes = _read_json(path / ".zattrs", refused) or {}
             names = _names({"dimension_names": attributes.get("_ARRAY_DIMENSIONS")})
             blosc, pickled = _ends_in_blosc(meta), _unpickles(meta)
             return Node(path, is_array, 2, attributes, names, blosc, pickled)
@@ -87,10 +106,15 @@ def _names(meta: Mapping[str, Any]) -> tuple[str, ...] | None:
     return tuple(str(name).lower() for name in names) if isinstance(names, list) else None
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_json(path: Path, refused: list[PermissionError] | None) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:
+        if refused is None:
+            raise
+        refused.append(error)
         return None
     except ValueError as error:
         raise InputError(f"{path}: damaged metadata ({error}); copy it again") from error
@@ -119,6 +143,7 @@ def open_zarr(node: Node, axes: str | None, level: int) -> ArrayVolume:
     """
     if node.is_array:
         return _open_array_node(node, axes, level)
+    _check_finished(node)
     image = read_multiscale(node.path, node.attributes, axes)
     if image is None:
         raise InputError(_explain_group(node))
@@ -139,11 +164,19 @@ def _open_array_node(node: Node, axes: str | None, level: int) -> ArrayVolume:
         owner = read_node(parent)
         if owner is None:
             break
+        _check_finished(owner)
         image = read_multiscale(parent, owner.attributes, axes)
         name = node.path.relative_to(parent).as_posix()
         if image is not None and name in image.paths:
             return _open_array(node, node.path, axes, image, image.paths.index(name))
     return _open_array(node, node.path, axes, None, 0)
+
+
+def _check_finished(node: Node) -> None:
+    if node.is_unfinished:
+        raise InputError(
+            f"{node.path}: unfinished: continue its run with --resume, or vemctl finish {node.path}"
+        )
 
 
 def _check_level(path: Path, level: int, num_levels: int) -> None:
@@ -157,14 +190,12 @@ def _open_array(
 ) -> ArrayVolume:
     import zarr
 
-    from vemctl.volumes.local_stores import CheckedStore
-
     if node.pickled:
         raise InputError(
             f"{node.path}: its chunks are pickled Python objects, which may run code and are never "
             "loaded; save the image itself as an array of numbers"
         )
-    store = CheckedStore(node.path, read_only=True, blosc=node.blosc)
+    store = zarr_store(node.path, read_only=True, blosc=node.blosc)
     try:
         array: Any = zarr.open_array(store, mode="r", zarr_format=node.zarr_format)
         array.dtype  # noqa: B018 - raises for types that zarr does not know
@@ -220,10 +251,11 @@ def _explain_group(node: Node) -> str:
         return f"{path}: a well of {len(fields)} fields: give one, for instance {path / str(first)}"
     if "bioformats2raw.layout" in ome:
         series = sorted(
-            child.name for child in path.iterdir() if child.name.isdecimal() and child.is_dir()
+            child.name for child in _listed(path) if child.name.isdecimal() and child.is_dir()
         )
+        known = ", ".join(series) or "0 ..."
         return (
-            f"{path}: a bioformats2raw collection of series {', '.join(series)}: give one, for "
+            f"{path}: a bioformats2raw collection of series {known}: give one, for "
             f"instance {path / (series[0] if series else '0')}"
         )
     inside = [entry for _, entry in zip(range(8), _walk(path, depth=3), strict=False)]
@@ -238,7 +270,7 @@ def _explain_group(node: Node) -> str:
 
 def _walk(path: Path, depth: int) -> Iterator[Path]:
     """Find images and arrays below a group, without descending into arrays."""
-    for child in sorted(path.iterdir()):
+    for child in _listed(path):
         node = read_node(child) if child.is_dir() else None
         if node is None:
             continue
@@ -246,3 +278,10 @@ def _walk(path: Path, depth: int) -> Iterator[Path]:
             yield child
         elif depth > 1:
             yield from _walk(child, depth - 1)
+
+
+def _listed(path: Path) -> list[Path]:
+    """List a folder; web servers tell nothing."""
+    if isinstance(path, RemotePath) and not path.can_list:
+        return []
+    return sorted(path.iterdir())

@@ -8,6 +8,7 @@ from typing import Any
 
 from vemctl import registry
 from vemctl.errors import OptionError
+from vemctl.remote_path import as_path
 from vemctl.weights import absolute
 from vemctl.workflows.options import OPTION_GROUPS, PredictRequest
 from vemctl.workflows.settings import options_from_mapping, settings_of
@@ -75,7 +76,7 @@ def request_from_json(
         )
     return PredictRequest(
         method=method,
-        inputs=tuple(Path(path) for path in inputs),
+        inputs=tuple(as_path(path) for path in inputs),
         output=output,
         weights=weights,
         method_options=options_from_mapping(

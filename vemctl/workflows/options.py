@@ -9,6 +9,7 @@ from typing import Any, Literal
 from vemctl.plugin import Triple, option
 
 INPUT, OUTPUT, TILING, COMPUTE, RUN = "Input", "Output", "Tiling", "Compute", "Run control"
+SPREAD = "Many processes"
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,10 @@ class ComputeOptions:
     """On what the network runs."""
 
     device: str = option(
-        "auto", panel=COMPUTE, metavar="DEVICE", help="auto, cpu, cuda, cuda:N or mps."
+        "auto",
+        panel=COMPUTE,
+        metavar="DEVICE",
+        help="auto, cpu, cuda, cuda:N or mps; cuda:0,1 or all for a process on each.",
     )
     precision: Literal["fp32", "bf16", "fp16"] = option(
         "fp32", panel=COMPUTE, help="Arithmetic of the network; bf16 and fp16 are for GPUs."
@@ -128,8 +132,15 @@ class ComputeOptions:
         None,
         panel=COMPUTE,
         metavar="SIZE",
-        help="Budget of main memory for blocks, such as 2GiB. Default: a quarter of what is free, "
-        "at most 4GiB.",
+        help="Budget of main memory for blocks, such as 2GiB, shared by the workers of this "
+        "machine. Default: a quarter of what is free, at most 4GiB each.",
+    )
+    threads: int | None = option(
+        None,
+        panel=COMPUTE,
+        min=1,
+        help="Threads of each process on a CPU, on which last bits of a result may depend. "
+        "Default: the cores, shared by the workers.",
     )
 
 
@@ -142,6 +153,35 @@ class RunOptions:
         False,
         panel=RUN,
         help="Reproduce the original program's output, its odd cases included.",
+    )
+
+
+@dataclass(frozen=True)
+class SpreadOptions:
+    """On how many processes and machines a run is spread; no byte of the result depends on it."""
+
+    workers: int | None = option(
+        None, panel=SPREAD, min=1, metavar="N", help="Processes on this machine."
+    )
+    scheduler: str | None = option(
+        None,
+        panel=SPREAD,
+        metavar="tcp://HOST:PORT",
+        help="Restore on the workers of a dask cluster that is there.",
+    )
+    slurm: str | None = option(
+        None,
+        panel=SPREAD,
+        metavar="'jobs=N ...'",
+        help="Restore on workers that are started as SLURM jobs, such as 'jobs=4 partition=gpu "
+        "cores=8 memory=32GB walltime=04:00:00 --gres=gpu:1'.",
+    )
+    shard: str | None = option(
+        None,
+        panel=SPREAD,
+        metavar="I/N|auto",
+        help="Restore only share I (from 1) of N, as one task of a job array; auto asks SLURM. "
+        "In the end: vemctl finish OUTPUT.",
     )
 
 
@@ -171,6 +211,7 @@ class PredictRequest:
     tiling: TilingOptions = field(default_factory=TilingOptions)
     compute: ComputeOptions = field(default_factory=ComputeOptions)
     run: RunOptions = field(default_factory=RunOptions)
+    spread: SpreadOptions = field(default_factory=SpreadOptions)
 
 
 OPTION_GROUPS: dict[str, type[Any]] = {
@@ -179,5 +220,6 @@ OPTION_GROUPS: dict[str, type[Any]] = {
     "tiling": TilingOptions,
     "compute": ComputeOptions,
     "run": RunOptions,
+    "spread": SpreadOptions,
 }
 """Field of `PredictRequest` to the dataclass of its options, in the order of the help."""

@@ -12,7 +12,7 @@ from typing import Any
 from vemctl.errors import OptionError
 from vemctl.events import Listener, Noted
 from vemctl.nn import device as devices
-from vemctl.plugin import Method, Request, Restorer, Tiling, VolumeFacts
+from vemctl.plugin import Method, Request, Restorer, Tiling, Triple, VolumeFacts
 from vemctl.prediction.plan import Plan, make_plan
 from vemctl.prediction.statistics import facts_of, measure
 from vemctl.tiles.grid import tile_grid
@@ -26,6 +26,34 @@ from vemctl.workflows.weights import digests_of, read_by
 MOST_MEMORY = 4 * 2**30
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
          "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where a run's networks are, as far as its plan depends on that.
+
+    Attributes
+    ----------
+    device : str, optional
+        The torch device of its workers; None where this process restores itself.
+    threads : int, optional
+        Of each process, where the user says nothing else.
+    processes : int
+        How many share this machine's memory.
+    at_once : int
+        How many restore blocks, here and elsewhere.
+    block : (z, y, x), optional
+        Output voxels, where the blocks are laid already.
+    """
+
+    device: str | None = None
+    threads: int | None = None
+    processes: int = 1
+    at_once: int = 1
+    block: Triple | None = None
+
+
+HERE = Site()
 
 
 @dataclass(frozen=True)
@@ -69,6 +97,7 @@ def prepare(
     stop: threading.Event,
     *,
     known: dict[str, Any] | None = None,
+    site: Site = HERE,
 ) -> Prepared:
     """Resolve weights and device, measure the inputs, make the restorer, lay the plan.
 
@@ -77,6 +106,8 @@ def prepare(
     known : dict, optional
         The identity of the run that is being resumed, whose statistics and number of threads are
         taken over.
+    site : Site
+        Where the network runs; its plan is made here.
 
     Raises
     ------
@@ -86,9 +117,10 @@ def prepare(
         `stop` was set while an input was being measured.
     """
     weights, files = read_by(request, method, listen, stop)
-    device = devices.resolve(request.compute.device)
-    if known and isinstance(known.get("threads"), int):
-        devices.use_threads(known["threads"])
+    device = site.device or devices.resolve(request.compute.device)
+    threads = request.compute.threads or (known or {}).get("threads") or site.threads
+    if isinstance(threads, int):
+        devices.use_threads(threads)
     as_original = request.run.as_original
     if as_original and not method.has_original:
         raise OptionError(f"--as-original: {method.name} has no original program; leave it out")
@@ -137,7 +169,7 @@ def prepare(
         request.method_options,
         Request(
             facts,
-            device,
+            "cpu" if site.device else device,  # there it works, here it only tells its geometry
             request.compute.precision,
             as_original,
             tiling,
@@ -158,10 +190,11 @@ def prepare(
         headers=tuple(volume.header for volume in sources.seen),
         series=sources.series,
         batch=batch,
-        budget=memory_budget(request.compute.memory),
+        budget=memory_budget(request.compute.memory, site.processes),
         device=device,
         network_bytes=restorer.memory(grid.tile_shape, batch),
-        block=request.compute.block,
+        block=site.block or request.compute.block,
+        processes=site.at_once,
     )
     return Prepared(plan, restorer, device, weights, sources, statistics, files)
 
@@ -176,16 +209,19 @@ def _measured_before(
     return found if all(set(each) == set(names) for each in found) else None
 
 
-def memory_budget(text: str | None) -> int:
-    """Return the bytes that ``--memory`` means; None: a quarter of what is free, at most 4 GiB."""
+def memory_budget(text: str | None, processes: int = 1) -> int:
+    """Return the bytes that ``--memory`` leaves each of several processes.
+
+    None means a quarter of what is free, at most 4 GiB for each.
+    """
     if text is None:
-        return min(MOST_MEMORY, devices.free_main_memory() // 4)
+        return min(MOST_MEMORY, devices.free_main_memory() // 4 // processes)
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?I?)B?\s*", text.upper())
     if match is None or float(match[1]) == 0 or match[2] not in UNITS:
         raise OptionError(
             f"--memory {text}: expected a size such as 2GiB, 500MB or 1e9 bytes in digits"
         )
-    return int(float(match[1]) * UNITS[match[2]])
+    return int(float(match[1]) * UNITS[match[2]]) // processes
 
 
 def identity(

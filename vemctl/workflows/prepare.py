@@ -26,6 +26,7 @@ from vemctl.workflows.exclusive import exclusive
 from vemctl.workflows.new_volumes import VolumeMaker
 from vemctl.workflows.peek import peek
 from vemctl.workflows.phases import Phases
+from vemctl.workflows.places import check_local
 from vemctl.workflows.prepare_options import PrepareRequest
 from vemctl.workflows.train_statistics import with_statistics
 
@@ -141,6 +142,7 @@ def _opened(
 
 def _check_output(request: PrepareRequest) -> None:
     output = request.output
+    check_local(output)
     _refuse_inputs_at(output, request.inputs)
     if not output.exists():
         return

@@ -12,20 +12,30 @@ from vemctl import __version__
 from vemctl.plugin import Method
 from vemctl.weights import Resolved
 from vemctl.workflows.config import request_to_json
-from vemctl.workflows.options import ComputeOptions, OutputOptions, PredictRequest, RunOptions
+from vemctl.workflows.options import (
+    ComputeOptions,
+    OutputOptions,
+    PredictRequest,
+    RunOptions,
+    SpreadOptions,
+)
 from vemctl.workflows.preparation import Prepared
 from vemctl.workflows.weights import digests_of
 
 
 def recordable(request: PredictRequest) -> PredictRequest:
-    """Return `request` without what does not change the result: memory, blocks, run control."""
+    """Return `request` without what does not change the result: memory, blocks, processes."""
     return replace(
         request,
         compute=replace(
-            request.compute, memory=ComputeOptions().memory, block=ComputeOptions().block
+            request.compute,
+            memory=ComputeOptions().memory,
+            block=ComputeOptions().block,
+            threads=ComputeOptions().threads,  # the number that was used is recorded by itself
         ),
         writing=replace(request.writing, overwrite=OutputOptions().overwrite),
         run=replace(request.run, resume=RunOptions().resume),
+        spread=SpreadOptions(),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vemctl.errors import InputError
+from vemctl.remote_path import as_path
 from vemctl.volumes.fingerprint import fingerprint
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.view import crop, replace_nonfinite
@@ -17,7 +18,7 @@ from vemctl.workflows.sources import parse_roi
 def input_paths(provenance: Mapping[str, Any]) -> list[Path]:
     """Return the inputs that an output names; none if it does not say."""
     request = provenance.get("request") or {}
-    return [Path(each) for each in request.get("inputs") or []]
+    return [as_path(each) for each in request.get("inputs") or []]
 
 
 def input_options(provenance: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vemctl.errors import MethodError, OptionError, nearest
+from vemctl.remote_path import as_path
 
 T = TypeVar("T")
 _WORDS = {
@@ -166,7 +167,7 @@ class Setting:
         if self.kind is float and type(value) is int:
             value = float(value)
         if self.kind is Path and isinstance(value, str | Path):
-            return Path(value)
+            return as_path(value)
         if type(value) is not self.kind:
             raise ValueError(self.expected)
         if self.kind in (int, float) and not (

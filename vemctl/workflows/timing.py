@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from vemctl.prediction import engine
 from vemctl.prediction.calls import Job, seconds_per_tile
+from vemctl.prediction.filling import tile_jobs
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.preparation import Prepared
 
@@ -30,7 +30,7 @@ def time_tiles(request: PredictRequest, prepared: Prepared) -> float:
             volume.read(plan.grid.source(region), channel=one.channel, timepoint=one.timepoint)
             for volume in prepared.sources.seen
         ]
-        jobs += itertools.islice(engine.tile_jobs(plan, None, region, read), 1)
+        jobs += itertools.islice(tile_jobs(plan, None, region, read), 1)
     if len(jobs) == 1:
         jobs *= TIMED_TILES
     return seconds_per_tile(

@@ -20,6 +20,7 @@ from vemctl.training.run_folder import METRICS
 from vemctl.training.schedule import Keeper, Outcome
 from vemctl.training.world import World, joined
 from vemctl.workflows.exclusive import exclusive
+from vemctl.workflows.places import check_local
 from vemctl.workflows.train_description import describe, settings_that_may_change
 from vemctl.workflows.train_options import TrainRequest
 from vemctl.workflows.train_session import (
@@ -70,6 +71,7 @@ def train(
     """
     began = time.monotonic()
     stop = stop or threading.Event()
+    check_local(request.output)
     method = method_of(request)
     device = devices.resolve(request.compute.device)
     with joined(device) as world:

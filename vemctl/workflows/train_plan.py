@@ -14,6 +14,7 @@ from vemctl.learning import Batch, Trainer
 from vemctl.nn import device as devices
 from vemctl.training import loader, run_folder
 from vemctl.training.world import World
+from vemctl.workflows.places import check_local
 from vemctl.workflows.train_options import TrainRequest
 from vemctl.workflows.train_session import make_batches, method_of, no_memory, session
 
@@ -28,6 +29,7 @@ def plan_training(request: TrainRequest, listen: Listener = ignore) -> dict[str,
     VemctlError
         Whatever would stop the run itself.
     """
+    check_local(request.output)
     method = method_of(request)
     device = devices.resolve(request.compute.device)
     if request.run.resume:

@@ -13,6 +13,7 @@ from vemctl_denoise.method import PredictOptions
 from vemctl.events import Event, Noted
 from vemctl.plugin import Request, VolumeFacts
 from vemctl.prediction.calls import Caller
+from vemctl.prediction.sinks import Nowhere
 from vemctl.workflows.options import (
     ComputeOptions,
     OutputOptions,
@@ -79,6 +80,6 @@ def test_too_large_a_batch_is_halved(checkpoint: Path) -> None:
     place = Place((0, 0, 0), tile, (0, 0, 0), (0, 0, 0))
     whole = (slice(None), slice(None), slice(None))
     jobs = [((0, 0, i), place, whole, (values,)) for i in range(3)]
-    assert sum(len(pieces) for pieces in caller.run(jobs)) == 3
+    assert sum(caller.run(jobs, Nowhere("cuda:0"))) == 3
     assert caller.batch < batch
     assert any(isinstance(event, Noted) for event in heard)

@@ -1,0 +1,253 @@
+"""How well a run is spread: two workers over one, dask over none, and a plan of a million blocks.
+
+Run it from the checkout, on a quiet machine with two free cores::
+
+    python benchmarks/scale.py              # all
+    python benchmarks/scale.py workers      # one part: workers, million, tasks
+
+Every prediction is a fresh process, one thread to each worker. Starting processes and loading the
+network takes seconds and does not grow with the volume, so what is compared is the time that a
+volume of `LONG` planes takes more than one of `SHORT`. Rounds take turns; the medians count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vemctl.events import Event, StageFinished, StageStarted
+from vemctl.plugin import Footprint, Output
+from vemctl.prediction import clusters, crew
+from vemctl.prediction.blocks import Task, missing_tasks
+from vemctl.prediction.ledger import Entry, Ledger
+from vemctl.prediction.plan import Plan, Series, make_plan
+from vemctl.tiles.grid import tile_grid
+from vemctl.volumes.volume import Header, Layout
+from vemctl.workflows.options import (
+    ComputeOptions,
+    OutputOptions,
+    PredictRequest,
+    SpreadOptions,
+    TilingOptions,
+)
+
+SHORT, LONG = 8, 40
+EDGE = 96
+ROUNDS = 3
+WAYS = {"in-process": None, "one worker": 1, "two workers": 2}
+
+
+class Meter:
+    """Takes the time of a stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._began = 0.0
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, StageStarted):
+            self._began = time.perf_counter()
+        elif isinstance(event, StageFinished):
+            self.seconds[event.name] = time.perf_counter() - self._began
+
+
+def predict_child(folder: Path, planes: int, workers: int | None) -> dict[str, Any]:
+    """Restore a volume of noise with denoise; return the seconds of restoring."""
+    from vemctl import registry
+    from vemctl.workflows.predict import predict
+
+    source = folder / "in.npy"
+    noise = np.random.default_rng(0).integers(0, 256, (planes, EDGE, EDGE), dtype=np.uint8)
+    np.save(source, noise)
+    meter = Meter()
+    predict(
+        PredictRequest(
+            "denoise", (source,), folder / "out.zarr", "denoise/demo",
+            registry.get("denoise").predict_options(),
+            tiling=TilingOptions(tile=(4, 64, 64), overlap=(0, 0, 0)),
+            writing=OutputOptions(chunk_shape=(4, 48, 48), shard_shape=(4, EDGE, EDGE)),
+            compute=ComputeOptions(device="cpu", threads=1, block=(4, EDGE, EDGE)),
+            spread=SpreadOptions(workers=workers),
+        ),
+        meter,
+    )  # fmt: skip
+    return {"seconds": meter.seconds["restoring"]}
+
+
+def workers() -> None:
+    """Compare one process, one worker and two."""
+    taken: dict[str, list[float]] = {name: [] for name in WAYS}
+    for _ in range(ROUNDS):
+        for name, count in WAYS.items():
+            short, long = (child("predict", planes, count)["seconds"] for planes in (SHORT, LONG))
+            taken[name].append(long - short)
+    for name, seconds in taken.items():
+        print(f"{name}: {', '.join(f'{s:.2f}' for s in seconds)} s")
+    median = {name: statistics.median(seconds) for name, seconds in taken.items()}
+    print(f"two workers over one: {median['one worker'] / median['two workers']:.3f} times as fast")
+    print(f"one worker over in-process, time: {median['one worker'] / median['in-process']:.3f}")
+
+
+def million_plan() -> Plan:
+    """Plan a volume of 100 x 100 x 100 blocks of a shard each."""
+    shape, unit = (6400, 25600, 25600), (64, 256, 256)
+    footprint = Footprint(tile=(64, 256, 256))
+    layout = Layout("zyx", shape, None, None, np.dtype(np.uint8), None, None, (32, 128, 128), unit)
+    header = Header(
+        Path("in.zarr"), "simulated", "zyx", shape, None, None, np.dtype(np.uint8), None, unit
+    )
+    return make_plan(
+        grid=tile_grid(shape, footprint),
+        footprint=footprint,
+        output=Output(),
+        layout=layout,
+        headers=(header,),
+        series=(Series(0, 0, 0, 0),),
+        batch=1,
+        budget=2**40,
+        device="cpu",
+        network_bytes=0,
+        block=unit,
+    )
+
+
+def million_child(folder: Path, count: int) -> dict[str, Any]:
+    """Note every block of a million, `count` at a time, without a network; resume; measure."""
+    before = resident()
+    began = time.perf_counter()
+    plan = million_plan()
+    ledger = Ledger.create(folder, {"run": 1}, plan.unit_grid)
+    planned = time.perf_counter() - began
+    began = time.perf_counter()
+    waiting: list[Entry] = []
+    for task in missing_tasks(plan, ledger):
+        z, y, x = task.region
+        start, stop = (z.start, y.start, x.start), (z.stop, y.stop, x.stop)
+        waiting.append(Entry("final", 0, 0, start, stop, "0123456789abcdef" * 2))
+        if len(waiting) == count:
+            ledger.commit(waiting)
+            waiting = []
+    ledger.commit(waiting)
+    noted = time.perf_counter() - began
+    began = time.perf_counter()
+    again = Ledger.reopen(folder, {"run": 1}, plan.unit_grid)
+    left = sum(1 for _ in missing_tasks(plan, again))
+    return {
+        "blocks": plan.num_blocks,
+        "planned": planned,
+        "noted": noted,
+        "reopened": time.perf_counter() - began,
+        "left": left,
+        "grown": peak() - before,
+    }
+
+
+def million() -> None:
+    """Plan a million blocks and note them all."""
+    found = child("million", 100)
+    blocks = found["blocks"]
+    print(
+        f"{blocks} blocks: planned in {found['planned']:.2f} s, all of them listed and noted (100 "
+        f"at a time) at {1e6 * found['noted'] / blocks:.0f} us each, the ledger reopened and its "
+        f"blocks listed in {found['reopened']:.1f} s ({found['left']} left); memory grew by "
+        f"{found['grown'] / 2**20:.0f} MiB"
+    )
+
+
+def nothing(task: list[int], report: Any) -> list[Any]:
+    """Stand for a block that takes no time."""
+    z, y, x = Task.from_json(task).region
+    start, stop = (z.start, y.start, x.start), (z.stop, y.stop, x.stop)
+    return ["final", 0, 0, start, stop, "0123456789abcdef" * 2]
+
+
+def tasks_child(folder: Path, count: int) -> dict[str, Any]:
+    """Send the first blocks of a million to two workers, which do nothing, and note them."""
+    plan = million_plan()
+    ledger = Ledger.create(folder, {"run": 1}, plan.unit_grid)
+    peaks: list[int] = []
+
+    def some() -> Iterator[list[int]]:
+        for number, task in enumerate(missing_tasks(plan, ledger)):
+            if number == count:
+                return
+            if number in (count // 4, count - 1):
+                peaks.append(peak())
+            yield task.to_json()
+
+    with clusters.local_workers(2, threads=1, environments=[{}, {}]) as client:
+        began = time.perf_counter()
+        failed = crew.carry_out(
+            client, nothing, some(), name=str,
+            done=lambda _, entry, worker: ledger.commit([Entry(*entry)], by=worker),
+            advanced=lambda _: None, note=print, stop=threading.Event(), fatal=(),
+        )  # fmt: skip
+        seconds = time.perf_counter() - began
+    assert not failed
+    return {"seconds": seconds, "grown": peaks[1] - peaks[0], "noted": ledger.count("final")}
+
+
+def tasks(count: int = 10_000) -> None:
+    """Measure what sending a block to a worker and noting it costs."""
+    found = child("tasks", count)
+    print(
+        f"{found['noted']} blocks without work on two workers: "
+        f"{1e3 * found['seconds'] / count:.2f} ms each, each noted by itself; the client's memory "
+        f"grew by {found['grown'] / 2**20:.1f} MiB over the last three quarters"
+    )
+
+
+def resident() -> int:
+    """Return this process' memory in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def peak() -> int:
+    """Return the most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def child(*words: object) -> dict[str, Any]:
+    """Run one measurement in a fresh process, in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, __file__, "--child", json.dumps([folder, *words])],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            check=True, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def main() -> None:
+    parts = {"workers": workers, "million": million, "tasks": tasks}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", nargs="*", help="workers, million or tasks; all by default")
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        folder, what, *rest = json.loads(arguments.child)
+        measure = {"predict": predict_child, "million": million_child, "tasks": tasks_child}[what]
+        print(json.dumps(measure(Path(folder), *rest)))
+        return
+    print(f"torch {torch.__version__}, numpy {np.__version__}, {os.cpu_count()} cores")
+    for part in arguments.part or parts:
+        parts[part]()
+
+
+if __name__ == "__main__":
+    main()

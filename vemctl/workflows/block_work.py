@@ -1,0 +1,190 @@
+"""What a process elsewhere does: open the run's inputs once, then restore block after block."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vemctl import registry
+from vemctl.errors import VemctlError, WorkerError
+from vemctl.events import Event, Listener, Noted, one_at_a_time
+from vemctl.nn import device as devices
+from vemctl.prediction.allocator import give_back, share_arena
+from vemctl.prediction.blocks import (
+    Bench,
+    Task,
+    fill_block,
+    patiently,
+    read_sources,
+    write_units,
+)
+from vemctl.prediction.calls import Caller
+from vemctl.prediction.crew import Report
+from vemctl.prediction.ledger import differences
+from vemctl.remote_path import as_path
+from vemctl.tiles.windows import Window
+from vemctl.volumes.block_store import BlockStore
+from vemctl.volumes.destination import Destination
+from vemctl.workflows.beginning import SCRATCH
+from vemctl.workflows.config import request_from_json, request_to_json
+from vemctl.workflows.job import Job, read_job
+from vemctl.workflows.options import PredictRequest
+from vemctl.workflows.preparation import Site, identity, prepare
+from vemctl.workflows.provenance import recordable
+from vemctl.workflows.sources import open_sources
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BlockWork:
+    """Restores blocks of one run, on whatever process it is called.
+
+    Attributes
+    ----------
+    output : str
+        Absolute; must be the same place on every machine.
+    token : str
+        Of this attempt at the run: workers may outlive it.
+    device : str
+        What the user asked for, to be found on the worker.
+    offline : bool
+        Open no connection.
+    """
+
+    output: str
+    token: str
+    device: str
+    offline: bool
+
+    def __call__(self, task: list[int], report: Report) -> list[dict[str, Any]]:
+        """Restore a block; return the ledger's entries for it, as JSON types.
+
+        Parameters
+        ----------
+        task : list of int
+            As `Task.to_json` writes it.
+        report : Report
+            Told how many tiles more are done, and what the user should know.
+
+        Raises
+        ------
+        WorkerError
+            This process cannot take part.
+        VemctlError
+            The block cannot be restored.
+        """
+        shop = _shop(self, report.note)
+        block = Task.from_json(task)
+        if shop.threads:
+            devices.use_threads(shop.threads)  # each thread has a number of its own
+        sources = read_sources(shop.bench, block)
+        with shop.at_work:  # one block is at work while another is read or written
+            values = fill_block(shop.bench, shop.window, block, sources, report)
+        del sources
+        entries = write_units(shop.bench, block, values)
+        del values
+        give_back()
+        return [asdict(entry) for entry in entries]
+
+
+@dataclass
+class Shop:
+    """What a process keeps open for a run."""
+
+    token: str
+    bench: Bench
+    window: Window
+    threads: int | None
+    close: Callable[[], None]
+    at_work: threading.Lock = field(default_factory=threading.Lock)
+
+
+_open_shops: dict[str, Shop] = {}
+_opening = threading.Lock()
+
+
+def close_shop() -> None:
+    """Let go of what this process keeps for a run, the network's memory included."""
+    with _opening:
+        for shop in _open_shops.values():
+            shop.close()
+        _open_shops.clear()
+
+
+def _shop(work: BlockWork, tell: Tell) -> Shop:
+    def notes(event: Event) -> None:
+        if isinstance(event, Noted):
+            tell(event.text)
+
+    listen = one_at_a_time(notes)
+    with _opening:
+        shop = _open_shops.get(work.token)
+        if shop is None:
+            for former in _open_shops.values():
+                former.close()
+            _open_shops.clear()
+            try:
+                # what hiccups here must not end the run
+                shop = patiently(lambda: _open(work, listen), listen, threading.Event())
+            except VemctlError as error:
+                raise WorkerError(
+                    f"a worker on {socket.gethostname()} cannot take part: {error}"
+                ) from error
+            _open_shops[work.token] = shop
+        return shop
+
+
+def _open(work: BlockWork, listen: Listener) -> Shop:
+    if work.offline:
+        os.environ["VEMCTL_OFFLINE"] = "1"
+    share_arena()
+    output = as_path(work.output)
+    job = read_job(output)
+    request = _request_of(job, output, work.device)
+    method = registry.get(request.method)
+    stop = threading.Event()
+    with contextlib.ExitStack() as stack:
+        sources = stack.enter_context(open_sources(request.inputs, method.inputs, request.input))
+        prepared = prepare(
+            request,
+            method,
+            sources,
+            listen,
+            stop,
+            known=dict(job.identity),
+            site=Site(block=job.block),
+        )
+        recorded = request_to_json(recordable(request))
+        ours = identity(request, prepared, sources, recorded)
+        changed = differences(job.identity, json.loads(json.dumps(ours)))
+        if changed:
+            raise WorkerError(f"it differs from where the run was begun: {'; '.join(changed[:3])}")
+        destination = Destination.reopen(output)
+        stretched = prepared.plan.output.stretch
+        draft = BlockStore.open(destination.partial / SCRATCH) if stretched else None
+        caller = Caller(
+            prepared.restorer,
+            prepared.device,
+            request.compute.precision,
+            prepared.plan.batch,
+            listen,
+        )
+        bench = Bench(
+            prepared.plan, prepared.sources.seen, caller, draft or destination.store, listen, stop
+        )
+        threads = devices.num_threads(prepared.device)
+        return Shop(work.token, bench, bench.window(), threads, stack.pop_all().close)
+    raise AssertionError("unreachable")
+
+
+def _request_of(job: Job, output: Path, device: str) -> PredictRequest:
+    request = request_from_json(job.request, output, where=f"the job of {output}")
+    return replace(request, compute=replace(request.compute, device=device))

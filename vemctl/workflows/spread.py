@@ -1,0 +1,254 @@
+"""Spread a run over processes: on this machine, on a dask cluster, as SLURM jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vemctl.errors import (
+    DeviceError,
+    MethodError,
+    MissingExtraError,
+    OptionError,
+    OutputError,
+    ResumeError,
+    WeightsError,
+    WorkerError,
+)
+from vemctl.events import Listener, Noted, StageAdvanced, StageFinished, StageStarted
+from vemctl.nn import device as devices
+from vemctl.prediction import clusters, crew
+from vemctl.prediction.blocks import Task, missing_tasks, tiles_to_do
+from vemctl.prediction.engine import Failure
+from vemctl.prediction.ledger import Entry
+from vemctl.prediction.plan import Plan
+from vemctl.remote_path import RemotePath
+from vemctl.workflows.beginning import Begun
+from vemctl.workflows.block_work import BlockWork, close_shop
+from vemctl.workflows.options import PredictRequest
+from vemctl.workflows.preparation import Site
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+HOPELESS = (
+    OutputError,
+    DeviceError,
+    WorkerError,
+    OptionError,
+    MethodError,
+    WeightsError,
+    ResumeError,
+    MissingExtraError,
+)
+"""What would befall every other block too."""
+
+
+@dataclass(frozen=True)
+class Workforce:
+    """Processes that can restore blocks.
+
+    Attributes
+    ----------
+    site : Site
+        What they are, as far as the plan depends on it.
+    device : str
+        What each calls its device.
+    hire : callable
+        Returns a context manager of a client that is connected to them.
+    """
+
+    site: Site
+    device: str
+    hire: Callable[[], contextlib.AbstractContextManager[Client]]
+
+
+@contextlib.contextmanager
+def workforce(
+    request: PredictRequest, listen: Listener, stop: threading.Event
+) -> Iterator[Workforce | None]:
+    """Find out on which processes a request runs; None for this one alone.
+
+    Raises
+    ------
+    OptionError
+        Options contradict each other.
+    DeviceError
+        A device is not there.
+    WorkerError
+        The cluster is out of reach.
+    MissingExtraError
+        dask is not installed.
+    """
+    spread = request.spread
+    asked = [
+        flag
+        for flag, value in (
+            ("--workers", spread.workers),
+            ("--scheduler", spread.scheduler),
+            ("--slurm", spread.slurm),
+        )
+        if value
+    ]
+    if len(asked) > 1:
+        raise OptionError(f"{' and '.join(asked)}: expected one of them; leave the others out")
+    if spread.scheduler or spread.slurm:
+        if spread.shard:
+            raise OptionError(f"--shard and {asked[0]}: expected one of them; leave the other out")
+        with _elsewhere(request, listen, stop) as client:
+            yield _cluster(request, client)
+        return
+    yield _local(request)
+
+
+def _local(request: PredictRequest) -> Workforce | None:
+    named = devices.resolve_all(request.compute.device)
+    count = request.spread.workers or len(named)
+    if request.spread.workers is None and len(named) == 1:
+        return None
+    try:
+        import distributed  # noqa: F401 - told before anything is begun
+    except ImportError:
+        raise MissingExtraError("several worker processes", "dask") from None
+    kind = named[0].partition(":")[0]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = request.compute.threads or max(1, (cores or 1) // count)
+    environments = [_environment(named[i % len(named)]) for i in range(count)]
+
+    def hire() -> contextlib.AbstractContextManager[Client]:
+        return clusters.local_workers(count, threads=threads, environments=environments)
+
+    site = Site(
+        device=named[0],
+        threads=threads if kind == "cpu" else None,
+        processes=count,
+        at_once=count,
+    )
+    return Workforce(site, kind, hire)
+
+
+def _environment(device: str) -> Mapping[str, str]:
+    """Let a worker see its one device only."""
+    kind, _, number = device.partition(":")
+    if kind != "cuda":
+        return {}
+    seen = [each for each in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if each]
+    return {"CUDA_VISIBLE_DEVICES": seen[int(number)] if seen else number}
+
+
+def _elsewhere(
+    request: PredictRequest, listen: Listener, stop: threading.Event
+) -> contextlib.AbstractContextManager[Client]:
+    spread = request.spread
+    if spread.scheduler:
+        return clusters.existing_cluster(spread.scheduler, listen=listen, stop=stop)
+    assert spread.slurm is not None
+    return clusters.slurm_workers(
+        spread.slurm, folder=_job_folder(request), listen=listen, stop=stop
+    )
+
+
+def _job_folder(request: PredictRequest) -> Path:
+    """Return where SLURM puts what its jobs say: beside the output, or here if that is remote."""
+    name = f"{request.output.name}.jobs"
+    if isinstance(request.output, RemotePath):
+        return Path.cwd() / name
+    return request.output.absolute().with_name(name)
+
+
+def _cluster(request: PredictRequest, client: Client) -> Workforce:
+    """Ask one of the workers of a cluster what it runs on; all others must be like it."""
+    asked = request.compute.device
+    try:
+        device, threads = client.submit(look_around, asked, pure=False).result()
+        count = len(client.scheduler_info(n_workers=-1)["workers"])
+    except DeviceError as error:
+        raise WorkerError(f"on a worker: {error}") from error
+    site = Site(device=device, threads=request.compute.threads or threads, at_once=count)
+    return Workforce(site, asked, lambda: contextlib.nullcontext(client))
+
+
+def look_around(device: str) -> tuple[str, int | None]:
+    """Return, on a worker, its torch device and with how many threads it computes."""
+    found = devices.resolve(device)
+    return found, devices.num_threads(found)
+
+
+def restore_spread(
+    request: PredictRequest,
+    force: Workforce,
+    plan: Plan,
+    begun: Begun,
+    share: Callable[[int], bool] | None,
+    listen: Listener,
+    stop: threading.Event,
+) -> list[Failure]:
+    """Restore every block that the ledger does not have, on all processes.
+
+    Parameters
+    ----------
+    request : PredictRequest
+    force : Workforce
+    plan : Plan
+    begun : Begun
+    share : callable, optional
+        Tells of a block's number whether it is wanted.
+    listen : Listener
+    stop : threading.Event
+
+    Returns
+    -------
+    list of Failure
+        The blocks without which it went on.
+
+    Raises
+    ------
+    Interrupted
+        `stop` was set; what the ledger notes is on disk.
+    VemctlError
+        What would befall every block.
+    """
+    began = time.monotonic()
+    ledger = begun.ledger
+    total = tiles_to_do(plan, ledger, share)
+    listen(StageStarted("restoring", total, "tiles"))
+    if not total:
+        listen(StageFinished("restoring", 0.0))
+        return []
+    work = BlockWork(
+        str(request.output.absolute()),
+        uuid.uuid4().hex,
+        force.device,
+        bool(os.environ.get("VEMCTL_OFFLINE")),
+    )
+
+    def done(task: list[int], entries: list[dict[str, Any]], worker: str) -> None:  # noqa: ARG001
+        ledger.commit([_entry(each) for each in entries], by=worker)
+
+    with force.hire() as client:
+        failed = crew.carry_out(
+            client,
+            work,
+            (task.to_json() for task in missing_tasks(plan, ledger, share)),
+            name=lambda task: str(Task.from_json(task)),
+            done=done,
+            advanced=lambda tiles: listen(StageAdvanced("restoring", tiles)),
+            note=lambda text: listen(Noted(text, "warning")),
+            stop=stop,
+            fatal=HOPELESS,
+        )
+        with contextlib.suppress(Exception):  # workers that are gone keep nothing
+            client.run(close_shop)
+    listen(StageFinished("restoring", time.monotonic() - began))
+    return [Failure(Task.from_json(each.task), each.reason) for each in failed]
+
+
+def _entry(facts: Mapping[str, Any]) -> Entry:
+    return Entry(**{**facts, "start": tuple(facts["start"]), "stop": tuple(facts["stop"])})
