@@ -23,7 +23,7 @@ ORIGINAL_OVERLAP = 0.1
 CYCLIC = ("z_edge", "cyclic")
 """An option that says what the original does anyway."""
 REPEATED = (AttentionBlock, ShiftFusion, Fusion)
-"""Of which the network consists; all of it at once would take half an hour to compile."""
+"""Of which the network consists; all of it at once takes more than ten minutes to compile."""
 BYTES_PER_VOXEL = 1500
 """Activations of a float32 call per voxel of its tile; 1275 to 1375 were measured on a CPU."""
 

@@ -47,8 +47,8 @@ from vemctl.workflows.options import (
     RunOptions,
     TilingOptions,
 )
-from vemctl.workflows.provenance import recordable
 from vemctl.workflows.preparation import Prepared, identity, memory_budget, prepare
+from vemctl.workflows.provenance import recordable
 from vemctl.workflows.sources import Sources
 
 SHAPE = (12, 40, 48)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from vemctl.errors import InputError, Interrupted
 from vemctl.events import Listener, Noted
 from vemctl.prediction.calls import Caller
-from vemctl.prediction.filling import fill
+from vemctl.prediction.filling import Filled, begin_fill
 from vemctl.prediction.ledger import Entry, Ledger
 from vemctl.prediction.plan import Plan
 from vemctl.tiles.grid import Region
@@ -192,9 +192,9 @@ def fill_block(
     task: Task,
     sources: Sequence[Array],
     advanced: Callable[[int], None],
-) -> Array:
-    """Return the stored values of a block, see `fill`."""
-    return fill(
+) -> Filled:
+    """Compute a block, see `begin_fill`."""
+    return begin_fill(
         bench.plan,
         bench.caller,
         window,
@@ -206,8 +206,8 @@ def fill_block(
     )
 
 
-def write_units(bench: Bench, task: Task, values: Array) -> list[Entry]:
-    """Write a block; return an entry per unit, for the ledger.
+def write_units(bench: Bench, task: Task, filled: Filled) -> list[Entry]:
+    """Fetch a block from the device and write it; return an entry per unit, for the ledger.
 
     Raises
     ------
@@ -215,6 +215,7 @@ def write_units(bench: Bench, task: Task, values: Array) -> list[Entry]:
         The disk is full or refuses.
     """
     plan, one = bench.plan, bench.plan.series[task.series]
+    values = filled.wait()
     entries = []
     for unit in plan.units(task.region):
         part = values[

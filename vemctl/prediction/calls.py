@@ -265,17 +265,24 @@ def _signature(place: Place) -> tuple[Triple, Triple, Triple]:
 
 
 def seconds_per_tile(
-    restorer: Restorer, device: str, precision: str, batch: int, jobs: Sequence[Job]
+    restorer: Restorer,
+    device: str,
+    precision: str,
+    batch: int,
+    jobs: Sequence[Job],
+    *,
+    compiles: bool = False,
 ) -> float:
     """Return the time that a tile takes, measured on `jobs` after one call to warm up.
 
-    Where that call was so long that warming up cannot have mattered, it is taken itself.
+    Where that call was so long that warming up cannot have mattered, it is taken itself, but if the
+    network compiles in it.
     """
     caller = Caller(restorer, device, precision, batch, lambda _: None)
     began = time.perf_counter()
     for _ in caller.run(jobs[:1], Nowhere(device)):
         pass
-    if (seconds := time.perf_counter() - began) > LONG_CALL:
+    if (seconds := time.perf_counter() - began) > LONG_CALL and not compiles:
         return seconds / caller.batch
     began = time.perf_counter()
     for _ in caller.run(jobs, Nowhere(device)):

@@ -121,8 +121,7 @@ class Foreman(Generic[Task]):
             case Died(number) if number in self._running:
                 self._died(number)
             case Lost(number) if number in self._running:
-                self._tally.fail(number)
-                self._wait(self._over(number).case, 0.0)
+                self._raised(number, RuntimeError("its outcome was lost on the way"))
             case Begun(number) if number in self._running:
                 self._running[number].begun = True
             case Counted(counts):

@@ -107,6 +107,7 @@ class Link:
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._futures: dict[int, Any] = {}
         self._watching: asyncio.Task[Any] | None = None
+        self._over = False
 
     def give(self, number: int, task: Any, worker: str, *, suspect: bool) -> None:
         """Have `task` tried on the worker at an address.
@@ -189,7 +190,7 @@ class Link:
 
     async def _watch(self) -> None:
         self._watching = asyncio.current_task()
-        while True:
+        while not self._over:
             asked = time.monotonic()
             if not self.is_connected:
                 self._inbox.put(Gone("the connection to it broke"))
@@ -202,7 +203,8 @@ class Link:
             for number, future in list(self._futures.items()):
                 if future.status in {"finished", "error", "cancelled"}:
                     self._inbox.put(self._end_of(number, await future.exception()))
-            await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
+            if not self._over:
+                await asyncio.sleep(SECONDS_BETWEEN_LOOKS)
 
     @staticmethod
     def _end_of(number: int, error: BaseException | None) -> Message:
@@ -211,6 +213,7 @@ class Link:
         return Died(number) if type(error).__name__ in _DEATHS else Ended(number, error)
 
     async def _end(self) -> None:
+        self._over = True  # dask may take a cancellation for a broken connection
         if self._watching:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)

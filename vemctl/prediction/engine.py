@@ -109,7 +109,7 @@ def _restore(
                 try:
                     sources = reading.result()
                     ahead = read_next()
-                    values = fill_block(bench, window, task, sources, advanced)
+                    filled = fill_block(bench, window, task, sources, advanced)
                     del sources
                 except HOPELESS:
                     raise
@@ -124,8 +124,8 @@ def _restore(
                 if behind:
                     done, behind = behind, None
                     ledger.commit(done.result())
-                behind = writer.submit(write_units, bench, task, values)
-                del values
+                behind = writer.submit(write_units, bench, task, filled)
+                del filled
                 give_back()
         except Interrupted:
             raise Interrupted(

@@ -204,6 +204,7 @@ def make_plan(
             input_itemsizes=tuple(header.dtype.itemsize for header in headers),
             chunk=chunk,
             output_itemsize=stored.itemsize,
+            device=device,
         )
 
     least = memory(unit)

@@ -87,10 +87,10 @@ class BlockWork:
             devices.use_threads(shop.threads)  # each thread has a number of its own
         sources = read_sources(shop.bench, block)
         with shop.at_work:  # one block is at work while another is read or written
-            values = fill_block(shop.bench, shop.window, block, sources, report)
+            filled = fill_block(shop.bench, shop.window, block, sources, report)
         del sources
-        entries = write_units(shop.bench, block, values)
-        del values
+        entries = write_units(shop.bench, block, filled)
+        del filled
         give_back()
         return [asdict(entry) for entry in entries]
 

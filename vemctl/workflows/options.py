@@ -101,10 +101,11 @@ class TilingOptions:
     batch: int | None = option(
         None,
         panel=TILING,
-        min=1,
+        min=0,
         short="-b",
-        help="Tiles per network call. More than the default, 1, is faster on a GPU, but the last "
-        "bits of the result may then depend on the blocks.",
+        help="Tiles per network call; 0 for as many as fit and help, found by trial. More than the "
+        "default, 1, is faster on a GPU, but the last bits of the result may then depend on the "
+        "blocks.",
     )
 
 
@@ -120,6 +121,11 @@ class ComputeOptions:
     )
     precision: Literal["fp32", "bf16", "fp16"] = option(
         "fp32", panel=COMPUTE, help="Arithmetic of the network; bf16 and fp16 are for GPUs."
+    )
+    compile: bool = option(
+        False,
+        panel=COMPUTE,
+        help="Compile the network first, by torch.compile: minutes that pay on large volumes.",
     )
     block: Triple | None = option(
         None,

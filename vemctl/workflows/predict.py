@@ -23,7 +23,7 @@ from vemctl.workflows.preparation import Prepared, Site, prepare
 from vemctl.workflows.request_checks import check_place, is_done, method_of, needed_bytes
 from vemctl.workflows.restoring import Run, restore_blocks
 from vemctl.workflows.run_record import note_run
-from vemctl.workflows.shards import predict_share
+from vemctl.workflows.shards import asked_share, predict_share
 from vemctl.workflows.sources import Sources, open_sources
 from vemctl.workflows.spread import workforce
 from vemctl.workflows.timing import time_tiles
@@ -59,9 +59,11 @@ def plan_prediction(request: PredictRequest, listen: Listener = ignore) -> dict[
     first, *others = devices.resolve_all(request.compute.device)
     workers = request.spread.workers or 1 + len(others)
     request = replace(request, compute=replace(request.compute, device=first))
+    share = asked_share(request)
+    at_once = workers * (share.count if share else 1)
     with open_sources(request.inputs, method.inputs, request.input) as sources:
         check_place(request)
-        site = Site(processes=workers, at_once=workers)
+        site = Site(processes=workers, at_once=at_once)
         prepared = prepare(request, method, sources, listen, threading.Event(), site=site)
         plan = prepared.plan
         per_tile = time_tiles(request, prepared)
@@ -73,10 +75,11 @@ def plan_prediction(request: PredictRequest, listen: Listener = ignore) -> dict[
             "device": prepared.device,
             "precision": request.compute.precision,
             **({"workers": workers} if workers > 1 else {}),
+            **({"shard": share.name} if share else {}),
             **plan.to_json(),
             **({"settled": prepared.settled} if prepared.settled else {}),
             "seconds_per_tile": round(per_tile, 4),
-            "estimated_seconds": round(per_tile * plan.tiles_computed / workers, 1),
+            "estimated_seconds": round(per_tile * plan.tiles_computed / at_once, 1),
         }
 
 

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -13,6 +14,7 @@ from vemctl.errors import OptionError
 from vemctl.events import Listener, Noted
 from vemctl.nn import device as devices
 from vemctl.plugin import Method, Request, Restorer, Tiling, Triple, VolumeFacts
+from vemctl.prediction.batching import largest_batch
 from vemctl.prediction.plan import Plan, make_plan
 from vemctl.prediction.statistics import facts_of, measure
 from vemctl.tiles.grid import tile_grid
@@ -21,6 +23,7 @@ from vemctl.weights import Resolved
 from vemctl.workflows.layout import make_layout
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.sources import Sources, seen_through
+from vemctl.workflows.trial import first_jobs
 from vemctl.workflows.weights import digests_of, read_by
 
 MOST_MEMORY = 4 * 2**30
@@ -177,26 +180,48 @@ def prepare(
             window,
             lambda text: listen(Noted(text, "warning")),
             {name: found.path for name, found in files.items()},
+            compile=request.compute.compile and not site.device,
         ),
     )
     grid = tile_grid(sources.header.shape, restorer.footprint)
     layout = make_layout(request.writing, sources, grid, restorer.footprint.scale, restorer.output)
-    batch = (request.tiling.batch or 1) if restorer.footprint.batched else 1
-    plan = make_plan(
+    lay = partial(
+        make_plan,
         grid=grid,
         footprint=restorer.footprint,
         output=restorer.output,
         layout=layout,
         headers=tuple(volume.header for volume in sources.seen),
         series=sources.series,
-        batch=batch,
         budget=memory_budget(request.compute.memory, site.processes),
         device=device,
-        network_bytes=restorer.memory(grid.tile_shape, batch),
         block=site.block or request.compute.block,
         processes=site.at_once,
     )
+    batch = _batch(request, restorer, known)
+    if batch is None:
+        if site.device:
+            raise OptionError(
+                "--batch 0: is found by trial in one process; --dry-run without workers tells it, "
+                "then give that number"
+            )
+        plan = lay(batch=1, network_bytes=restorer.memory(grid.tile_shape, 1))
+        jobs = first_jobs(plan, sources, 1)
+        spare = plan.memory.blending
+        batch = largest_batch(restorer, device, request.compute.precision, jobs, spare=spare)
+        listen(Noted(f"--batch {batch} is what fits and helps on {device}"))
+    plan = lay(batch=batch, network_bytes=restorer.memory(grid.tile_shape, batch))
     return Prepared(plan, restorer, device, weights, sources, statistics, files)
+
+
+def _batch(request: PredictRequest, restorer: Restorer, known: dict[str, Any] | None) -> int | None:
+    """Return how many tiles a call takes; None where that is to be found by trial."""
+    if not restorer.footprint.batched:
+        return 1
+    if request.tiling.batch == 0:
+        found = (known or {}).get("batch")
+        return found if isinstance(found, int) else None
+    return request.tiling.batch or 1
 
 
 def _measured_before(

@@ -23,6 +23,7 @@ from vemctl.workflows.beginning import Begun, begin, describe_job, go_on, known_
 from vemctl.workflows.completing import refuse_failures
 from vemctl.workflows.exclusive import beginning, holders, shard_lock
 from vemctl.workflows.job import Job, read_job
+from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.preparation import Prepared, prepare
 from vemctl.workflows.request_checks import check_place, needed_bytes
 from vemctl.workflows.restoring import Run, restore_blocks
@@ -101,6 +102,19 @@ def parse_share(text: str, job: Job | None) -> Share:
     return Share(int(match[1]), int(match[2]))
 
 
+def asked_share(request: PredictRequest) -> Share | None:
+    """Return the share that a request is for; None for the whole.
+
+    Raises
+    ------
+    OptionError
+        See `parse_share`.
+    """
+    if request.spread.shard is None:
+        return None
+    return parse_share(request.spread.shard, _begun_job(request.output))
+
+
 def predict_share(run: Run) -> dict[str, Any]:
     """Restore the blocks of one share; the output is finished later, by `finish`.
 
@@ -114,8 +128,8 @@ def predict_share(run: Run) -> dict[str, Any]:
         The run's `stop` was set.
     """
     output, listen, stop = run.request.output, run.listen, run.stop
-    assert run.request.spread.shard is not None
-    share = parse_share(run.request.spread.shard, _begun_job(output))
+    share = asked_share(run.request)
+    assert share is not None
     with shard_lock(output, share.number, share.count, listen, stop=stop, lost=stop):
         with beginning(output, listen, stop, lost=stop):
             job = _begun_job(output)

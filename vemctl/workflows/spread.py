@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -51,6 +52,10 @@ HOPELESS = (
 """What would befall every other block too."""
 
 
+SECONDS_TO_RESTART = 120.0
+"""In which a process of this machine is started again, however busy it is."""
+
+
 @dataclass(frozen=True)
 class Workforce:
     """Processes that can restore blocks.
@@ -63,11 +68,14 @@ class Workforce:
         What each calls its device.
     hire : callable
         Returns a context manager of a client that is connected to them.
+    patience : float
+        Seconds without any of them after which the run ends.
     """
 
     site: Site
     device: str
     hire: Callable[[], contextlib.AbstractContextManager[Client]]
+    patience: float = math.inf
 
 
 @contextlib.contextmanager
@@ -131,7 +139,7 @@ def _local(request: PredictRequest) -> Workforce | None:
         processes=count,
         at_once=count,
     )
-    return Workforce(site, kind, hire)
+    return Workforce(site, kind, hire, SECONDS_TO_RESTART)
 
 
 def _environment(device: str) -> Mapping[str, str]:
@@ -243,6 +251,7 @@ def restore_spread(
             note=lambda text: listen(Noted(text, "warning")),
             stop=stop,
             fatal=HOPELESS,
+            patience=force.patience,
         )
         with contextlib.suppress(Exception):  # workers that are gone keep nothing
             client.run(close_shop)

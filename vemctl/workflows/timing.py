@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-
-from vemctl.prediction.calls import Job, seconds_per_tile
-from vemctl.prediction.filling import tile_jobs
+from vemctl.prediction.calls import seconds_per_tile
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.preparation import Prepared
+from vemctl.workflows.trial import first_jobs
 
 TIMED_TILES = 2
 
@@ -20,19 +18,14 @@ def time_tiles(request: PredictRequest, prepared: Prepared) -> float:
     request : PredictRequest
     prepared : Prepared
     """
-    plan = prepared.plan
-    block = next(plan.blocks())
-    one = plan.series[0]
-    jobs: list[Job] = []
-    for index in itertools.islice(plan.grid.touching(block), TIMED_TILES):
-        region = plan.grid.contribution(index)
-        read = [
-            volume.read(plan.grid.source(region), channel=one.channel, timepoint=one.timepoint)
-            for volume in prepared.sources.seen
-        ]
-        jobs += itertools.islice(tile_jobs(plan, None, region, read), 1)
+    jobs = first_jobs(prepared.plan, prepared.sources, TIMED_TILES)
     if len(jobs) == 1:
         jobs *= TIMED_TILES
     return seconds_per_tile(
-        prepared.restorer, prepared.device, request.compute.precision, plan.batch, jobs
+        prepared.restorer,
+        prepared.device,
+        request.compute.precision,
+        prepared.plan.batch,
+        jobs,
+        compiles=request.compute.compile,
     )

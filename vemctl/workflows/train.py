@@ -110,7 +110,7 @@ def _run(
         keeper: Keeper = NothingKept()
         state = None
         if world.is_first:
-            stack.enter_context(exclusive(request.output, listen))
+            stack.enter_context(exclusive(request.output, listen, stop=stop, lost=stop))
             kept = RunKeeper(
                 request.output,
                 describe(
