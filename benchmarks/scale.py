@@ -29,9 +29,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from vemctl.crew import clusters
+from vemctl.crew import tasks as crew
 from vemctl.events import Event, StageFinished, StageStarted
 from vemctl.plugin import Footprint, Output
-from vemctl.prediction import clusters, crew
 from vemctl.prediction.blocks import Task, missing_tasks
 from vemctl.prediction.ledger import Entry, Ledger
 from vemctl.prediction.plan import Plan, Series, make_plan

@@ -17,8 +17,8 @@ import contextlib, fcntl, random, sys, threading, time
 from pathlib import Path
 from vemctl.errors import Interrupted, OutputError
 from vemctl.remote_path import as_path
-from vemctl.workflows import claim, lease, system_lock, writers
-from vemctl.workflows.exclusive import beginning, exclusive, shard_lock
+from vemctl.locks import claim, lease, system_lock, writers
+from vemctl.locks.exclusive import beginning, exclusive, shard_lock
 
 output, log = as_path(sys.argv[1]), Path(sys.argv[2])
 lost, stop = threading.Event(), threading.Event()
@@ -105,12 +105,12 @@ def take_locks_away(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("fcntl.flock", refuse)
-    monkeypatch.setattr("vemctl.workflows.lease.BEAT_S", 0.1)
+    monkeypatch.setattr("vemctl.locks.lease.BEAT_S", 0.1)
 
 
 def lose_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process soon believe that others are dead."""
-    monkeypatch.setattr("vemctl.workflows.lease.PATIENCE_S", 1)
+    monkeypatch.setattr("vemctl.locks.lease.PATIENCE_S", 1)
 
 
 def turns(log: Path, excludes: Callable[[str, str], bool]) -> dict[str, int]:

@@ -19,12 +19,12 @@ import cloudpickle
 import dask
 import pytest
 
+from vemctl.crew import link
+from vemctl.crew.clusters import existing_cluster, local_workers, slurm_workers
+from vemctl.crew.slurm_text import SlurmJobs
+from vemctl.crew.tasks import Report, carry_out
 from vemctl.errors import DeviceError, Interrupted, MissingExtraError, OptionError
 from vemctl.events import Event, Noted
-from vemctl.prediction import crew_link
-from vemctl.prediction.cluster_text import SlurmJobs
-from vemctl.prediction.clusters import existing_cluster, local_workers, slurm_workers
-from vemctl.prediction.crew import Report, carry_out
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -110,8 +110,8 @@ SCRIPT = """
 import os, sys, threading, time
 from pathlib import Path
 from vemctl.errors import Interrupted
-from vemctl.prediction.clusters import local_workers
-from vemctl.prediction.crew import carry_out
+from vemctl.crew.clusters import local_workers
+from vemctl.crew.tasks import carry_out
 import signal
 FOLDER = sys.argv[-1]
 stop = threading.Event()
@@ -222,7 +222,7 @@ def hold(task: str, report: Report) -> int:
 @pytest.fixture(autouse=True)
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for workers often."""
-    monkeypatch.setattr(crew_link, "SECONDS_BETWEEN_LOOKS", 0.1)
+    monkeypatch.setattr(link, "SECONDS_BETWEEN_LOOKS", 0.1)
 
 
 def test_an_existing_cluster(tmp_path: Path) -> None:

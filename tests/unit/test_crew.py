@@ -17,14 +17,15 @@ import cloudpickle
 import pytest
 from distributed import Client
 
+from vemctl.crew import foreman as crew_foreman
+from vemctl.crew import link as crew_link
+from vemctl.crew.clusters import local_workers
+from vemctl.crew.link import Begun, Died, Ended, Gone, Link, Message, Seen
+from vemctl.crew.roster import Roster
+from vemctl.crew.tally import Tally
+from vemctl.crew.tasks import Failure, Report, carry_out
+from vemctl.crew.work import Outcome, Raised
 from vemctl.errors import DeviceError, Interrupted, MissingExtraError, OutputError, VemctlError
-from vemctl.prediction import crew_foreman, crew_link
-from vemctl.prediction.clusters import local_workers
-from vemctl.prediction.crew import Failure, Report, carry_out
-from vemctl.prediction.crew_link import Begun, Died, Ended, Gone, Link, Message, Seen
-from vemctl.prediction.crew_roster import Roster
-from vemctl.prediction.crew_tally import Tally
-from vemctl.prediction.crew_work import Outcome, Raised
 
 # Workers need not import pytest and what else this module needs.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -24,10 +24,10 @@ from unit.holding import (  # noqa: F401 - fixtures
 
 from vemctl.errors import Interrupted, OutputError
 from vemctl.events import Event, Noted, ignore
-from vemctl.workflows import system_lock, writers
-from vemctl.workflows.claim import Slot, own_record, slot_of, to_line
-from vemctl.workflows.exclusive import beginning, exclusive, holders, shard_lock
-from vemctl.workflows.system_lock import SystemLock
+from vemctl.locks import system_lock, writers
+from vemctl.locks.claim import Slot, own_record, slot_of, to_line
+from vemctl.locks.exclusive import beginning, exclusive, holders, shard_lock
+from vemctl.locks.system_lock import SystemLock
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_where_there_are_no_locks_it_is_said(
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    monkeypatch.setattr("vemctl.workflows.lease.BEAT_S", 0.1)
+    monkeypatch.setattr("vemctl.locks.lease.BEAT_S", 0.1)
     heard: list[Event] = []
     with exclusive(tmp_path / "out.zarr", heard.append):
         assert [path.name for path in tmp_path.glob(".*/*")] == ["run.1.lease"]

@@ -35,11 +35,11 @@ from unit.holding import (  # noqa: F401 - fixtures
 
 from vemctl.errors import Interrupted, OutputError
 from vemctl.events import Event, Noted, ignore
+from vemctl.locks import claim, lease, writers
+from vemctl.locks.claim import Slot, is_gone, own_record, to_line
+from vemctl.locks.exclusive import beginning, exclusive, holders, shard_lock
+from vemctl.locks.lease import Lease, Watch
 from vemctl.remote_path import RemotePath, as_path
-from vemctl.workflows import claim, lease, writers
-from vemctl.workflows.claim import Slot, is_gone, own_record, to_line
-from vemctl.workflows.exclusive import beginning, exclusive, holders, shard_lock
-from vemctl.workflows.lease import Lease, Watch
 
 
 @pytest.fixture

@@ -20,12 +20,13 @@ from vemctl.events import Listener
 from vemctl.plugin import Method
 from vemctl.prediction.blocks import patiently
 from vemctl.prediction.ledger import Ledger, read_identity
+from vemctl.remote_path import RemotePath
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import partial_folder
 from vemctl.volumes.destination import Destination
 from vemctl.volumes.volume import Layout
 from vemctl.workflows.config import request_to_json
-from vemctl.workflows.job import Job
+from vemctl.workflows.job import VOLUME, Job
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.preparation import Prepared, identity
 from vemctl.workflows.provenance import provenance, recordable
@@ -154,6 +155,35 @@ def go_on(output: Path, job: Job, *, overwrite: bool = False, part: str | None =
     return Begun(job, destination, ledger, draft, resumed=True)
 
 
+def open_stores(output: Path, job: Job) -> tuple[BlockStore, BlockStore | None]:
+    """Open where the blocks of an unfinished output lie, and its draft if there is one.
+
+    Unlike `go_on` that changes nothing, whatever those who write it are at.
+
+    Raises
+    ------
+    ResumeError
+        They are not there.
+    """
+    partial = partial_folder(output)
+    layout = Layout.from_json(dict(job.layout))
+    try:
+        store = BlockStore(output if isinstance(output, RemotePath) else partial / VOLUME, layout)
+        if not job.stored_as.stretch:
+            return store, None
+        return store, BlockStore(partial / SCRATCH, drafted(layout))
+    except (OSError, ValueError) as error:
+        raise ResumeError(
+            f"{output}: what was begun cannot be opened ({error}); mend that, or start again with "
+            "--overwrite"
+        ) from error
+
+
+def drafted(layout: Layout) -> Layout:
+    """Return how the draft of an output is laid out."""
+    return replace(layout, dtype=np.dtype(np.float32))
+
+
 def writer(name: str, device: str, **facts: Any) -> dict[str, Any]:
     """Return who writes, for whoever asks, as JSON types.
 
@@ -178,6 +208,4 @@ def writer(name: str, device: str, **facts: Any) -> dict[str, Any]:
 
 def _draft(destination: Destination, job: Job) -> BlockStore:
     layout = Layout.from_json(dict(job.layout))
-    return BlockStore.create(
-        destination.partial / SCRATCH, replace(layout, dtype=np.dtype(np.float32))
-    )
+    return BlockStore.create(destination.partial / SCRATCH, drafted(layout))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vemctl import registry
+from vemctl.crew.tasks import Report
 from vemctl.errors import VemctlError, WorkerError
 from vemctl.events import Event, Listener, Noted, one_at_a_time
 from vemctl.nn import device as devices
@@ -26,13 +27,10 @@ from vemctl.prediction.blocks import (
     write_units,
 )
 from vemctl.prediction.calls import Caller
-from vemctl.prediction.crew import Report
 from vemctl.prediction.ledger import differences
 from vemctl.remote_path import as_path
 from vemctl.tiles.windows import Window
-from vemctl.volumes.block_store import BlockStore
-from vemctl.volumes.destination import Destination
-from vemctl.workflows.beginning import SCRATCH
+from vemctl.workflows.beginning import open_stores
 from vemctl.workflows.config import request_from_json, request_to_json
 from vemctl.workflows.job import Job, read_job
 from vemctl.workflows.options import PredictRequest
@@ -89,6 +87,7 @@ class BlockWork:
         with shop.at_work:  # one block is at work while another is read or written
             filled = fill_block(shop.bench, shop.window, block, sources, report)
         del sources
+        report(0)  # where nobody waits for it any more, another process may be at it
         entries = write_units(shop.bench, block, filled)
         del filled
         give_back()
@@ -167,9 +166,7 @@ def _open(work: BlockWork, listen: Listener) -> Shop:
         changed = differences(job.identity, json.loads(json.dumps(ours)))
         if changed:
             raise WorkerError(f"it differs from where the run was begun: {'; '.join(changed[:3])}")
-        destination = Destination.reopen(output)
-        stretched = prepared.plan.output.stretch
-        draft = BlockStore.open(destination.partial / SCRATCH) if stretched else None
+        store, draft = open_stores(output, job)
         caller = Caller(
             prepared.restorer,
             prepared.device,
@@ -177,9 +174,7 @@ def _open(work: BlockWork, listen: Listener) -> Shop:
             prepared.plan.batch,
             listen,
         )
-        bench = Bench(
-            prepared.plan, prepared.sources.seen, caller, draft or destination.store, listen, stop
-        )
+        bench = Bench(prepared.plan, prepared.sources.seen, caller, draft or store, listen, stop)
         threads = devices.num_threads(prepared.device)
         return Shop(work.token, bench, bench.window(), threads, stack.pop_all().close)
     raise AssertionError("unreachable")

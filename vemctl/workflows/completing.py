@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 from vemctl.errors import UnfinishedError
 from vemctl.events import Listener, Noted
+from vemctl.locks.exclusive import exclusive
 from vemctl.prediction.engine import Failure
 from vemctl.prediction.finishing import stretch, verify
 from vemctl.prediction.plan import Plan
 from vemctl.volumes.checks import output_kind
+from vemctl.volumes.destination import Destination
 from vemctl.volumes.volume import Layout
 from vemctl.workflows.beginning import Begun
 from vemctl.workflows.checksums import seal_file, seal_store
+from vemctl.workflows.job import is_placed
 from vemctl.workflows.phases import Phases
 
 NAMED = 3
@@ -56,6 +60,23 @@ def complete(begun: Begun, listen: Listener, stop: threading.Event) -> None:
     output = begun.destination.path
     if output_kind(output) != "zarr":
         seal_file(output, listen)
+
+
+def tidy(output: Path, listen: Listener, stop: threading.Event) -> None:
+    """Remove what remains of the making of an output that is in its place.
+
+    Raises
+    ------
+    OutputError
+        Somebody is writing it, or the disk refuses.
+    """
+    if not is_placed(output):
+        return
+    with exclusive(output, listen, stop=stop, lost=stop):
+        if is_placed(output):
+            Destination.reopen(output).finish({}, Phases(listen, stop))
+            if output_kind(output) != "zarr":
+                seal_file(output, listen)
 
 
 def refuse_failures(begun: Begun, plan: Plan, failures: list[Failure], again: str) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 
 from vemctl.errors import UnfinishedError
 from vemctl.events import Finished, Listener, Noted, ignore
+from vemctl.locks.exclusive import exclusive
 from vemctl.prediction.finishing import verify
 from vemctl.workflows.beginning import Begun, go_on
-from vemctl.workflows.completing import complete
-from vemctl.workflows.exclusive import exclusive
+from vemctl.workflows.completing import complete, tidy
 from vemctl.workflows.job import is_begun, read_job
 from vemctl.workflows.run_record import note_run
 from vemctl.workflows.shards import Share, owner
@@ -61,6 +61,7 @@ def finish(
     began = time.monotonic()
     stop = stop or threading.Event()
     if not is_begun(output):
+        tidy(output, listen, stop)
         listen(Noted(f"{output} is finished: nothing to do"))
         return {"units": None, "seconds": 0.0}
     with exclusive(output, listen, stop=stop, lost=stop):

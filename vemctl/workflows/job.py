@@ -17,9 +17,12 @@ from vemctl.prediction.units import BlockGrid, UnitGrid
 from vemctl.remote_path import RemotePath
 from vemctl.volumes.checks import partial_folder
 from vemctl.volumes.in_place import is_unfinished
+from vemctl.volumes.outputs import STATE
 from vemctl.volumes.volume import Layout
 
 NAME = "job.json"
+VOLUME = "volume.zarr"
+"""In the folder of an unfinished output of this machine."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def is_begun(output: Path) -> bool:
     InputError
         There is neither.
     """
-    if partial_folder(output).exists():
+    if partial_folder(output).exists() and not is_placed(output):
         return True
     if not output.exists():
         raise InputError(
@@ -118,6 +121,20 @@ def is_begun(output: Path) -> bool:
             "gone; start again with vemctl predict --overwrite"
         )
     return False
+
+
+def is_placed(output: Path) -> bool:
+    """Return whether an output is in its place, and remains of its making are still beside it."""
+    partial = partial_folder(output)
+    try:
+        state = json.loads((partial / STATE).read_bytes())
+    except (OSError, ValueError):
+        return False
+    if not state.get("placing"):
+        return False
+    if isinstance(output, RemotePath):
+        return not is_unfinished(output)
+    return output.exists() and not (partial / VOLUME).exists()
 
 
 def read_job(output: Path) -> Job:

@@ -10,14 +10,14 @@ from typing import Any
 
 from vemctl.errors import ResumeError, VemctlError
 from vemctl.events import Finished, Listener, Noted, ignore, one_at_a_time
+from vemctl.locks.exclusive import exclusive
 from vemctl.nn import device as devices
 from vemctl.plugin import Method
 from vemctl.prediction.allocator import share_arena
 from vemctl.prediction.ledger import STAGES
 from vemctl.volumes.checks import partial_folder
 from vemctl.workflows.beginning import Begun, begin, describe_job, go_on, known_identity, writer
-from vemctl.workflows.completing import complete, refuse_failures, strike_torn
-from vemctl.workflows.exclusive import exclusive
+from vemctl.workflows.completing import complete, refuse_failures, strike_torn, tidy
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.preparation import Prepared, Site, prepare
 from vemctl.workflows.request_checks import check_place, is_done, method_of, needed_bytes
@@ -129,9 +129,10 @@ def _nothing_to_do(
     listen: Listener,
     stop: threading.Event,
 ) -> bool:
-    if partial_folder(request.output).exists():
-        return False
     if not (request.run.resume or request.spread.shard):
+        return False
+    tidy(request.output, listen, stop)
+    if partial_folder(request.output).exists():
         return False
     if is_done(request, method, sources, listen, stop):
         listen(Noted(f"{request.output} is finished: nothing to resume"))

@@ -18,11 +18,11 @@ from vemctl import registry
 from vemctl.durable import TEMPORARY, output_errors, replacing, write_json
 from vemctl.errors import OptionError, OutputError
 from vemctl.events import Finished, Listener, Noted, ignore
+from vemctl.locks.exclusive import exclusive
 from vemctl.method import Method
 from vemctl.preparing import Preparation, PreparationRequest, Workplace
 from vemctl.training import patches
 from vemctl.workflows.config import options_to_json
-from vemctl.workflows.exclusive import exclusive
 from vemctl.workflows.new_volumes import VolumeMaker
 from vemctl.workflows.peek import peek
 from vemctl.workflows.phases import Phases

@@ -15,13 +15,13 @@ from typing import Any
 from vemctl.errors import OptionError, ResumeError
 from vemctl.events import Noted
 from vemctl.journal import journals
+from vemctl.locks.exclusive import beginning, holders, shard_lock
 from vemctl.prediction.finishing import verify
 from vemctl.prediction.ledger import PARTS, Entry
 from vemctl.volumes.checks import partial_folder
 from vemctl.volumes.destination import Destination
 from vemctl.workflows.beginning import Begun, begin, describe_job, go_on, known_identity, writer
 from vemctl.workflows.completing import refuse_failures
-from vemctl.workflows.exclusive import beginning, holders, shard_lock
 from vemctl.workflows.job import Job, read_job
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.preparation import Prepared, prepare

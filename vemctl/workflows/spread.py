@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vemctl.crew import clusters, tasks
 from vemctl.errors import (
     DeviceError,
     MethodError,
@@ -25,7 +26,6 @@ from vemctl.errors import (
 )
 from vemctl.events import Listener, Noted, StageAdvanced, StageFinished, StageStarted
 from vemctl.nn import device as devices
-from vemctl.prediction import clusters, crew
 from vemctl.prediction.blocks import Task, missing_tasks, tiles_to_do
 from vemctl.prediction.engine import Failure
 from vemctl.prediction.ledger import Entry
@@ -241,7 +241,7 @@ def restore_spread(
         ledger.commit([_entry(each) for each in entries], by=worker)
 
     with force.hire() as client:
-        failed = crew.carry_out(
+        failed = tasks.carry_out(
             client,
             work,
             (task.to_json() for task in missing_tasks(plan, ledger, share)),

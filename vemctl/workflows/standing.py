@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vemctl.errors import InputError, ResumeError
+from vemctl.locks.exclusive import holders
 from vemctl.prediction.ledger import Ledger, as_entry, read_rows
 from vemctl.volumes.checks import partial_folder
 from vemctl.volumes.provenance import read_provenance
-from vemctl.workflows.exclusive import holders
 from vemctl.workflows.job import Job, is_begun, read_job
 from vemctl.workflows.shards import owner
 
@@ -65,9 +67,37 @@ def status(output: Path) -> dict[str, Any]:
     ResumeError
         The unfinished output is damaged.
     """
-    if not is_begun(output):
-        made = read_provenance(output) or {}
-        return {"output": str(output), "state": "finished", "method": made.get("method")}
+    if is_begun(output):
+        with settled(output):
+            return _unfinished(output)
+    made = read_provenance(output) or {}
+    return {"output": str(output), "state": "finished", "method": made.get("method")}
+
+
+@contextlib.contextmanager
+def settled(output: Path) -> Iterator[None]:
+    """End in silence where an output that was looked at is finished by now.
+
+    Raises
+    ------
+    InputError
+        It is just being begun.
+    ResumeError
+        It is damaged.
+    """
+    try:
+        yield
+    except (ResumeError, FileNotFoundError) as error:
+        if not is_begun(output):
+            return
+        if any(each.alive is not False for each in holders(output)):
+            raise InputError(
+                f"{output}: is just being begun or finished; ask again in a moment"
+            ) from error
+        raise
+
+
+def _unfinished(output: Path) -> dict[str, Any]:
     job = read_job(output)
     ledger = Ledger.reopen(partial_folder(output), job.identity, job.units)
     held = [each for each in holders(output) if each.alive is not False]

@@ -11,6 +11,7 @@ from typing import Any
 
 from vemctl.errors import Interrupted
 from vemctl.events import Finished, Listener, Noted, ignore
+from vemctl.locks.exclusive import exclusive
 from vemctl.method import Method
 from vemctl.nn import device as devices
 from vemctl.training.keeper import NothingKept, RunKeeper
@@ -19,7 +20,6 @@ from vemctl.training.metrics import gained
 from vemctl.training.run_folder import METRICS
 from vemctl.training.schedule import Keeper, Outcome
 from vemctl.training.world import World, joined
-from vemctl.workflows.exclusive import exclusive
 from vemctl.workflows.places import check_local
 from vemctl.workflows.train_description import describe, settings_that_may_change
 from vemctl.workflows.train_options import TrainRequest

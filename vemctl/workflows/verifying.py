@@ -10,15 +10,16 @@ from vemctl.errors import OutputError
 from vemctl.events import Listener, ignore
 from vemctl.prediction.finishing import Torn, find_torn
 from vemctl.prediction.ledger import Ledger
-from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import partial_folder
-from vemctl.volumes.destination import Destination
 from vemctl.volumes.volume import show_region
 from vemctl.workflows import checksums
-from vemctl.workflows.beginning import SCRATCH
+from vemctl.workflows.beginning import open_stores
 from vemctl.workflows.job import is_begun, read_job
+from vemctl.workflows.standing import settled
 
 NAMED = 3
+SECONDS_TO_WRITE = 1.0
+"""In which a unit is certainly written, if somebody is at it."""
 
 
 def verify_output(
@@ -47,10 +48,14 @@ def verify_output(
         `stop` was set.
     """
     stop = stop or threading.Event()
-    finished = not is_begun(output)
-    look = checksums.compare if finished else _verify_unfinished
-    checked, damaged = look(output, listen, stop)
-    return {"output": str(output), "finished": finished, "checked": checked, "damaged": damaged}
+    found = _verify_unfinished(output, listen, stop) if is_begun(output) else None
+    checked, damaged = found or checksums.compare(output, listen, stop)
+    return {
+        "output": str(output),
+        "finished": found is None,
+        "checked": checked,
+        "damaged": damaged,
+    }
 
 
 def refuse_damage(found: dict[str, Any]) -> None:
@@ -76,21 +81,27 @@ def refuse_damage(found: dict[str, Any]) -> None:
 
 def _verify_unfinished(
     output: Path, listen: Listener, stop: threading.Event
-) -> tuple[int, list[dict[str, str]]]:
-    job = read_job(output)
-    ledger = Ledger.reopen(partial_folder(output), job.identity, job.units)
-    destination = Destination.reopen(output)
-    if destination.finished:
-        return checksums.compare(output, listen, stop)
-    stores = {"final": destination.store}
-    if job.stage == "scratch":
-        stores["scratch"] = BlockStore.open(destination.partial / SCRATCH)
-    checked, torn = 0, list[Torn]()
-    for stage, store in stores.items():
-        count = ledger.count(stage)
-        torn += find_torn(ledger.entries(stage), count, job.units, store, listen, stop)
-        checked += count
-    return checked, [_told(each) for each in torn]
+) -> tuple[int, list[dict[str, str]]] | None:
+    """Return how many units were looked at and what is damaged; None if it was finished by then."""
+    with settled(output):
+        job = read_job(output)
+        ledger = Ledger.reopen(partial_folder(output), job.identity, job.units)
+        store, draft = open_stores(output, job)
+        checked, damaged = 0, list[Torn]()
+        for stage, each in (("final", store), ("scratch", draft)):
+            if each is None:
+                continue
+            count = ledger.count(stage)
+            torn = find_torn(ledger.entries(stage), count, job.units, each, listen, stop)
+            if torn:  # or is it being written again?
+                stop.wait(SECONDS_TO_WRITE)
+                entries = (one.entry for one in torn)
+                torn = find_torn(entries, len(torn), job.units, each, ignore, stop)
+            damaged += torn
+            checked += count
+        if not damaged or is_begun(output):
+            return checked, [_told(one) for one in damaged]
+    return None
 
 
 def _told(torn: Torn) -> dict[str, str]:

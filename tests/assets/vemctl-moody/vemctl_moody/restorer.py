@@ -21,6 +21,8 @@ TILE = (4, 16, 16)
 class MoodyRestorer:
     """Averages over 27 voxels, if its mood allows.
 
+    The environment's MOODY_DELAY stands for an option that is not given, and is recorded nowhere.
+
     Parameters
     ----------
     options : MoodyOptions
@@ -37,8 +39,9 @@ class MoodyRestorer:
 
     def __call__(self, tiles: Sequence[torch.Tensor], places: Sequence[Place]) -> torch.Tensor:
         """Return the cores, (n, 1, z, y, x) float32 in the input's grey values."""
-        if self._options.delay:
-            time.sleep(self._options.delay * len(places))
+        delay = self._options.delay or float(os.environ.get("MOODY_DELAY", "0"))
+        if delay:
+            time.sleep(delay * len(places))
         if not self._options.mood or Path(self._options.mood).exists():
             for place in places:
                 if place.start == self._options.poison:

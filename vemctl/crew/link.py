@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vemctl.prediction.crew_work import Outcome, Report, attempt
+from vemctl.crew.work import Outcome, Report, attempt
 
 if TYPE_CHECKING:
     from distributed import Client

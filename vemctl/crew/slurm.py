@@ -11,9 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vemctl.errors import DeviceError, MissingExtraError
-from vemctl.events import Listener, ignore
-from vemctl.prediction.cluster_client import (
+from vemctl.crew.clients import (
     TASK_THREADS,
     connected,
     dask_settings,
@@ -22,8 +20,10 @@ from vemctl.prediction.cluster_client import (
     one_line,
     wait_for_worker,
 )
-from vemctl.prediction.cluster_quiet import Kept, quiet
-from vemctl.prediction.cluster_text import SlurmJobs
+from vemctl.crew.quiet import Kept, quiet
+from vemctl.crew.slurm_text import SlurmJobs
+from vemctl.errors import DeviceError, MissingExtraError
+from vemctl.events import Listener, ignore
 
 if TYPE_CHECKING:
     from distributed import Client

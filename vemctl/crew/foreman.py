@@ -9,9 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
-from vemctl.errors import DeviceError, VemctlError
-from vemctl.prediction.crew_cases import Case, Failure, Try
-from vemctl.prediction.crew_link import (
+from vemctl.crew.cases import Case, Failure, Try
+from vemctl.crew.link import (
     Begun,
     Counted,
     Died,
@@ -23,8 +22,9 @@ from vemctl.prediction.crew_link import (
     Said,
     Seen,
 )
-from vemctl.prediction.crew_roster import Roster
-from vemctl.prediction.crew_tally import Tally
+from vemctl.crew.roster import Roster
+from vemctl.crew.tally import Tally
+from vemctl.errors import DeviceError, VemctlError
 
 Task = TypeVar("Task")
 
@@ -42,7 +42,7 @@ _RESUME = "what is written stays; run the same command with --resume"
 
 
 class Foreman(Generic[Task]):
-    """Knows every task that is not finished; see `vemctl.prediction.crew.carry_out`.
+    """Knows every task that is not finished; see `vemctl.crew.tasks.carry_out`.
 
     A task that raised is tried again, rather elsewhere. A worker's death makes all that ran on it
     suspects: when no other task waits, each is tried alone on a worker. Only a death there, after

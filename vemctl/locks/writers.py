@@ -18,9 +18,8 @@ from typing import Any
 
 from vemctl.errors import Interrupted, OutputError
 from vemctl.events import Listener, Noted, ignore
-from vemctl.remote_path import RemotePath
-from vemctl.workflows import lease
-from vemctl.workflows.claim import (
+from vemctl.locks import lease
+from vemctl.locks.claim import (
     Holder,
     Slot,
     holder_of,
@@ -29,8 +28,8 @@ from vemctl.workflows.claim import (
     read_record,
     slot_of,
 )
-from vemctl.workflows.lease import Lease, Watch
-from vemctl.workflows.system_lock import (
+from vemctl.locks.lease import Lease, Watch
+from vemctl.locks.system_lock import (
     GRACE_S,
     PROBE,
     SystemLock,
@@ -38,6 +37,7 @@ from vemctl.workflows.system_lock import (
     is_locked,
     remove_unlocked,
 )
+from vemctl.remote_path import RemotePath
 
 TOLD_AFTER_S = 3.0
 """After how long a wait is mentioned."""

@@ -10,17 +10,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from vemctl.errors import DeviceError, OptionError
-from vemctl.events import Listener, ignore
-from vemctl.prediction.cluster_client import (
+from vemctl.crew.clients import (
     connected,
     import_distributed,
     one_line,
     wait_for_worker,
 )
-from vemctl.prediction.cluster_local import local_workers
-from vemctl.prediction.cluster_quiet import quiet
-from vemctl.prediction.cluster_slurm import slurm_workers
+from vemctl.crew.local import local_workers
+from vemctl.crew.quiet import quiet
+from vemctl.crew.slurm import slurm_workers
+from vemctl.errors import DeviceError, OptionError
+from vemctl.events import Listener, ignore
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vemctl.durable import make_folder
-from vemctl.workflows.claim import to_line
+from vemctl.locks.claim import to_line
 
 GRACE_S = 0.3
 """How long a lock may be busy until it counts as held: whoever only looks has it for a moment."""

@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from vemctl.crew.cases import Failure
+from vemctl.crew.foreman import Foreman
+from vemctl.crew.link import linked
+from vemctl.crew.tally import Tally
+from vemctl.crew.work import Report
 from vemctl.errors import Interrupted
-from vemctl.prediction.crew_cases import Failure
-from vemctl.prediction.crew_foreman import Foreman
-from vemctl.prediction.crew_link import linked
-from vemctl.prediction.crew_tally import Tally
-from vemctl.prediction.crew_work import Report
 
 if TYPE_CHECKING:
     from distributed import Client

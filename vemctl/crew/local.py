@@ -13,8 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vemctl.errors import DeviceError
-from vemctl.prediction.cluster_client import (
+from vemctl.crew.clients import (
     TASK_THREADS,
     connected,
     dask_settings,
@@ -22,7 +21,8 @@ from vemctl.prediction.cluster_client import (
     import_distributed,
     one_line,
 )
-from vemctl.prediction.cluster_quiet import quiet
+from vemctl.crew.quiet import quiet
+from vemctl.errors import DeviceError
 
 if TYPE_CHECKING:
     from distributed import Client

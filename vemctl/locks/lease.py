@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any, Protocol, Self
 
 from vemctl import object_store
+from vemctl.locks.claim import is_gone, read_record, to_line
+from vemctl.locks.system_lock import lies_at, open_in_folder
 from vemctl.remote_path import RemotePath
 from vemctl.store_failures import translated
-from vemctl.workflows.claim import is_gone, read_record, to_line
-from vemctl.workflows.system_lock import lies_at, open_in_folder
 
 BEAT_S = 5.0
 """How often a holder raises its counter."""

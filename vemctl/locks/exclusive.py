@@ -10,8 +10,8 @@ from pathlib import Path
 from vemctl.durable import output_errors
 from vemctl.errors import Interrupted, OutputError
 from vemctl.events import Listener, ignore
-from vemctl.workflows.claim import Holder, Slot, holder_of
-from vemctl.workflows.writers import Writers
+from vemctl.locks.claim import Holder, Slot, holder_of
+from vemctl.locks.writers import Writers
 
 __all__ = ["Holder", "beginning", "exclusive", "holders", "shard_lock"]
 
