@@ -46,8 +46,8 @@ from vemctl.workflows.options import (
     TilingOptions,
 )
 
-SHORT, LONG = 8, 40
-EDGE = 96
+SHORT, LONG = 8, 72
+EDGE = 64
 ROUNDS = 3
 WAYS = {"in-process": None, "one worker": 1, "two workers": 2}
 
@@ -80,7 +80,7 @@ def predict_child(folder: Path, planes: int, workers: int | None) -> dict[str, A
             "denoise", (source,), folder / "out.zarr", "denoise/demo",
             registry.get("denoise").predict_options(),
             tiling=TilingOptions(tile=(4, 64, 64), overlap=(0, 0, 0)),
-            writing=OutputOptions(chunk_shape=(4, 48, 48), shard_shape=(4, EDGE, EDGE)),
+            writing=OutputOptions(chunk_shape=(4, 64, 64), shard_shape=(4, EDGE, EDGE)),
             compute=ComputeOptions(device="cpu", threads=1, block=(4, EDGE, EDGE)),
             spread=SpreadOptions(workers=workers),
         ),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SCHEMES = ("s3", "gs", "https", "http")
 """Known beginnings of remote places; the last two are read only."""
+OFFLINE = "VEMCTL_OFFLINE"
+"""The variable that forbids connections; unset, empty and "0" allow them."""
 SECONDS = 60.0
 """How long a server may be silent, a part's upload included: VEMCTL_REMOTE_TIMEOUT."""
 RETRIES = 8
@@ -69,6 +71,11 @@ class Place(NamedTuple):
         return self.scheme in ("s3", "gs")
 
 
+def is_offline() -> bool:
+    """Tell whether VEMCTL_OFFLINE forbids to open a connection."""
+    return os.environ.get(OFFLINE, "") not in ("", "0")
+
+
 def connect(place: Place) -> ObjectStore:
     """Return the store of a place, the same one to all threads.
 
@@ -83,7 +90,7 @@ def connect(place: Place) -> ObjectStore:
     MissingExtraError
         obstore is not installed.
     """
-    if os.environ.get("VEMCTL_OFFLINE", "") not in ("", "0"):
+    if is_offline():
         reason = "VEMCTL_OFFLINE or --offline forbids connections"
         raise OSError(errno.ENETDOWN, reason, str(place))
     marks = ("AWS_", "GOOGLE_", "VEMCTL_REMOTE_")

@@ -39,9 +39,9 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(cli, workflow, write
     [
         ("tyle = [1, 2, 3]", "unknown key 'tyle'. Did you mean 'tile'?"),
         ("chunk_shap = 1", "Did you mean 'chunk-shape'?"),
-        ("batch = 0", "batch is 0, expected a whole number, at least 1"),
-        ("batch = true", "batch is True, expected a whole number, at least 1"),
-        ("batch = 1.5", "batch is 1.5, expected a whole number, at least 1"),
+        ("batch = -1", "batch is -1, expected a whole number, at least 0"),
+        ("batch = true", "batch is True, expected a whole number, at least 0"),
+        ("batch = 1.5", "batch is 1.5, expected a whole number, at least 0"),
         ("rounds = 10", "rounds is 10, expected a whole number from 1 to 9"),
         ("overwrite = 1", "overwrite is 1, expected true or false"),
         ("channel = 0", "channel is 0, expected text"),

@@ -43,8 +43,8 @@ def test_without_flags_the_dataclasses_keep_their_defaults(cli, workflow):
     [
         (["--tile", "5,256"], "--tile is '5,256', expected three whole numbers Z,Y,X"),
         (["--tile", "a,b,c"], "--tile is 'a,b,c', expected three whole numbers"),
-        (["--batch", "0"], "--batch is '0', expected a whole number, at least 1"),
-        (["--batch", "x"], "--batch is 'x', expected a whole number, at least 1"),
+        (["--batch", "-1"], "--batch is '-1', expected a whole number, at least 0"),
+        (["--batch", "x"], "--batch is 'x', expected a whole number, at least 0"),
         (["--rounds", "10"], "--rounds is '10', expected a whole number from 1 to 9"),
         (["--strength", "nan"], "--strength is 'nan', expected a number, at least 0"),
         (["--blend", "bumpy"], "--blend is 'bumpy', expected one of crop, linear, bump, mean"),

@@ -84,7 +84,7 @@ def test_an_older_record_keeps_defaults(request_):
     ("change", "words"),
     [
         ({"tiling": {"tyle": [1, 2, 3]}}, "tiling: unknown key 'tyle'. Did you mean 'tile'?"),
-        ({"tiling": {"batch": 0}}, "tiling: batch is 0, expected a whole number, at least 1"),
+        ({"tiling": {"batch": -1}}, "tiling: batch is -1, expected a whole number, at least 0"),
         ({"method_options": {}}, "method_options: rounds is missing"),
         ({"inputs": "a.tif"}, "is damaged"),
         ({"inputs": ["a.tif"]}, "names 1 inputs, but probe takes 2: view_a, view_b"),

@@ -12,6 +12,7 @@ from vemctl.events import Event, StageAdvanced
 from vemctl.volumes.destination import Destination
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.volume import Layout
+from vemctl.workflows.checksums import NAME as CHECKSUMS
 from vemctl.workflows.run_record import RECORD
 
 
@@ -39,10 +40,16 @@ def everything(path: Path) -> np.ndarray:
     return np.stack(read).reshape(times, channels, *volume.header.shape)
 
 
+def _content(path: Path) -> bytes:
+    """Read a file, of the checksums only those of units: the metadata tell the store's name."""
+    data = path.read_bytes()
+    return data.partition(b"\n")[2] if path.name == CHECKSUMS else data
+
+
 def digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of the files of a store, but for what tells its name or times."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): hashlib.sha256(_content(path)).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path != folder / "zarr.json" and path.name != RECORD
     }

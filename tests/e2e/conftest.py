@@ -17,6 +17,7 @@ from parity import load_fixture
 
 from vemctl.__main__ import main
 from vemctl.registry import method_entry_points
+from vemctl.workflows.checksums import NAME as CHECKSUMS
 from vemctl.workflows.run_record import RECORD
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -100,10 +101,16 @@ def moody(
     method_entry_points.cache_clear()
 
 
+def _content(path: Path) -> bytes:
+    """Read a file, of the checksums only those of units: the metadata tell the store's name."""
+    data = path.read_bytes()
+    return data.partition(b"\n")[2] if path.name == CHECKSUMS else data
+
+
 def digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file below `folder` by its relative path, but of times."""
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): hashlib.sha256(_content(path)).hexdigest()
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name != RECORD
     }

@@ -17,10 +17,12 @@ from vemctl.__main__ import main
 
 Start = Callable[..., subprocess.Popen[str]]
 CUT = (
-    *("--tile", "4,24,24", "--chunk-shape", "2,8,8", "--shard-shape", "2,16,16"),
+    *("--chunk-shape", "2,8,8", "--shard-shape", "2,16,16", "--delay", "0.04"),
     *("--device", "cpu", "--no-progress"),
 )
 KILLS = 3
+
+pytestmark = pytest.mark.usefixtures("moody")
 
 
 @pytest.fixture
@@ -31,8 +33,8 @@ def noisy(tmp_path: Path) -> Path:
     return path
 
 
-def predict(noisy: Path, output: str, checkpoint: Path, *more: str) -> list[str]:
-    return ["predict", "denoise", str(noisy), output, "-w", str(checkpoint), *CUT, *more]
+def predict(noisy: Path, output: str, *more: str) -> list[str]:
+    return ["predict", "moody", str(noisy), output, *CUT, *more]
 
 
 def wait_for_units(ledger: Path, count: int, process: subprocess.Popen[str]) -> None:
@@ -46,17 +48,17 @@ def wait_for_units(ledger: Path, count: int, process: subprocess.Popen[str]) -> 
 
 @pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_bytes(
-    here: Run, start: Start, noisy: Path, checkpoint: Path, tmp_path: Path
+    here: Run, start: Start, noisy: Path, tmp_path: Path
 ) -> None:
     """Kill -9 at random moments, resumed with other block sizes: the store is byte-identical."""
-    whole = here(*predict(noisy, "whole.zarr", checkpoint, "--block", "6,48,48"))
+    whole = here(*predict(noisy, "whole.zarr", "--block", "6,48,48"))
     assert whole.returncode == 0, whole.stderr
     moments = random.Random(0)
     ledger = tmp_path / "killed.zarr.partial" / "ledger.jsonl"
     blocks = ("2,16,16", "4,16,16", "2,32,16")
     for i in range(KILLS):
         resume = ["--resume"] if i else []
-        words = predict(noisy, "killed.zarr", checkpoint, "--block", blocks[i], *resume)
+        words = predict(noisy, "killed.zarr", "--block", blocks[i], *resume)
         before = ledger.read_text().count("\n") if ledger.exists() else 0
         process = start(*words)
         wait_for_units(ledger, before, process)
@@ -64,7 +66,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
         process.send_signal(signal.SIGKILL)
         process.communicate()
         assert not (tmp_path / "killed.zarr").exists()
-    done = here(*predict(noisy, "killed.zarr", checkpoint, "--resume"))
+    done = here(*predict(noisy, "killed.zarr", "--resume"))
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "killed.zarr.partial").exists()
     one, other = digests(tmp_path / "whole.zarr"), digests(tmp_path / "killed.zarr")
@@ -77,43 +79,43 @@ def test_killed_and_resumed_gives_the_same_bytes(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_says_how_to_continue(
-    number: int, here: Run, start: Start, noisy: Path, checkpoint: Path, tmp_path: Path
+    number: int, here: Run, start: Start, noisy: Path, tmp_path: Path
 ) -> None:
     """Ctrl-C and SIGTERM end with 130, keep what is written and print the command to continue."""
-    process = start(*predict(noisy, "out.zarr", checkpoint, "--block", "2,16,16"))
+    process = start(*predict(noisy, "out.zarr", "--block", "2,16,16"))
     wait_for_units(tmp_path / "out.zarr.partial" / "ledger.jsonl", 1, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    assert "continue with: vemctl predict denoise" in errors
+    assert "continue with: vemctl predict moody" in errors
     assert "--resume" in errors
     assert not (tmp_path / "out.zarr").exists()
     assert (tmp_path / "out.zarr.partial").is_dir()
 
-    again = here(*predict(noisy, "out.zarr", checkpoint))
+    again = here(*predict(noisy, "out.zarr"))
     assert again.returncode == 2
     assert "--resume" in again.stderr
-    other = here(*predict(noisy, "out.zarr", checkpoint, "--round", "--resume"))
+    other = here(*predict(noisy, "out.zarr", "--stretch", "--resume"))
     assert other.returncode == 2
-    assert "round was False, now True" in other.stderr
+    assert "stretch was False, now True" in other.stderr
 
 
 @pytest.mark.slow
 def test_a_torn_unit_is_restored_again(
-    here: Run, start: Start, noisy: Path, checkpoint: Path, tmp_path: Path
+    here: Run, start: Start, noisy: Path, tmp_path: Path
 ) -> None:
     """A unit that the ledger notes and the disk lost is found on resuming, and mended."""
-    process = start(*predict(noisy, "out.zarr", checkpoint, "--block", "2,16,16"))
+    process = start(*predict(noisy, "out.zarr", "--block", "2,16,16"))
     wait_for_units(tmp_path / "out.zarr.partial" / "ledger.jsonl", 2, process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     units = sorted((tmp_path / "out.zarr.partial" / "volume.zarr" / "0" / "c").rglob("*"))
     torn = next(path for path in units if path.is_file())
     torn.write_bytes(torn.read_bytes()[:-7])
-    done = here(*predict(noisy, "out.zarr", checkpoint, "--resume"))
+    done = here(*predict(noisy, "out.zarr", "--resume"))
     assert done.returncode == 0, done.stderr
     assert "1 damaged units are restored again" in done.stderr
-    whole = here(*predict(noisy, "whole.npy", checkpoint))
+    whole = here(*predict(noisy, "whole.npy"))
     assert whole.returncode == 0, whole.stderr
     from vemctl.volumes.open import open_volume
 
@@ -123,31 +125,29 @@ def test_a_torn_unit_is_restored_again(
 
 
 def test_resuming_what_is_finished(
-    noisy: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    noisy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nothing is done twice, and an output that was made otherwise is not taken for the result."""
     output = tmp_path / "out.zarr"
-    words = predict(noisy, str(output), checkpoint, "--roi", "0:4,0:24,0:24")
+    words = predict(noisy, str(output), "--roi", "0:4,0:24,0:24")
     assert main(words) == 0
     before = digests(output)
     assert main([*words, "--resume"]) == 0
     assert "nothing to resume" in capsys.readouterr().err
-    assert main([*words, "--round", "--resume"]) == 2
-    assert "request.method_options.round was False, now True" in capsys.readouterr().err
+    assert main([*words, "--stretch", "--resume"]) == 2
+    assert "request.method_options.stretch was False, now True" in capsys.readouterr().err
     assert main([*words, "--overwrite", "--resume"]) == 0
     assert digests(output) == before
-    assert main([*words, "--round", "--overwrite", "--resume"]) == 0
+    assert main([*words, "--stretch", "--overwrite", "--resume"]) == 0
     assert digests(output) != before
 
 
-def test_the_bits_do_not_depend_on_the_blocks(
-    noisy: Path, checkpoint: Path, tmp_path: Path
-) -> None:
+def test_the_bits_do_not_depend_on_the_blocks(noisy: Path, tmp_path: Path) -> None:
     """The network's float results are the same from one shard a block and from all at once."""
     stores = []
     for i, block in enumerate(("2,16,16", "6,48,48")):
         output = tmp_path / f"out{i}.zarr"
         cut = ["--dtype", "float32", "--block", block, "--roi", "0:4,0:20,0:20"]
-        assert main(predict(noisy, str(output), checkpoint, *cut)) == 0
+        assert main(predict(noisy, str(output), *cut)) == 0
         stores.append({k: v for k, v in digests(output).items() if k != "zarr.json"})
     assert stores[0] == stores[1]

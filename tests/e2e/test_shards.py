@@ -154,24 +154,3 @@ def test_shares_may_be_cut_anew_when_none_is_at_work(
     assert rest.returncode == 0, rest.stderr
     assert here(*words(noisy, "whole.zarr")).returncode == 0
     assert files(tmp_path / "out.zarr") == files(tmp_path / "whole.zarr")
-
-
-def test_a_finished_output_is_verified(here: Run, noisy: Path, tmp_path: Path) -> None:
-    """Every level of a store, and a file of another format; damage is named with its place."""
-    for output, cut in (("out.zarr", CUT), ("out.tif", ())):
-        assert here("predict", "moody", noisy, output, *cut).returncode == 0
-        fine = here("verify", output, "--json")
-        assert fine.returncode == 0
-        assert json.loads(fine.stdout)["damaged"] == []
-    units = [path for path in (tmp_path / "out.zarr" / "0").rglob("*") if path.is_file()]
-    units[-1].write_bytes(units[-1].read_bytes()[:-3])
-    bad = here("verify", "out.zarr", "--no-progress")
-    assert bad.returncode == 2
-    assert "1 damaged: level 0, z " in bad.stderr
-    with (tmp_path / "out.tif").open("r+b") as file:
-        file.seek(-9, 2)
-        file.write(b"\xa5")
-    assert here("verify", "out.tif").returncode == 2
-    none = here("verify", str(noisy))
-    assert none.returncode == 2
-    assert "no checksums are noted" in none.stderr

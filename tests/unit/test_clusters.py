@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,11 +20,13 @@ import cloudpickle
 import dask
 import pytest
 
-from vemctl.crew import link
+from vemctl.crew import asking, link
+from vemctl.crew.asking import ask_all, ask_one
 from vemctl.crew.clusters import existing_cluster, local_workers, slurm_workers
 from vemctl.crew.slurm_text import SlurmJobs
 from vemctl.crew.tasks import Report, carry_out
-from vemctl.errors import DeviceError, Interrupted, MissingExtraError, OptionError
+from vemctl.crew.work import process_name
+from vemctl.errors import DeviceError, Interrupted, MissingExtraError, OptionError, WorkerError
 from vemctl.events import Event, Noted
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -179,12 +182,13 @@ def test_the_terminals_interrupt_is_for_the_client(tmp_path: Path) -> None:
 
 
 @contextlib.contextmanager
-def running(command: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: str, *arguments: str, **changed: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command of dask's until the block ends."""
     process = subprocess.Popen(
         [sys.executable, "-m", f"distributed.cli.dask_{command}", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env={**os.environ, **changed},
     )
     try:
         yield process
@@ -205,9 +209,12 @@ def scheduler(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
         yield json.loads(file.read_text())["address"], process
 
 
-def worker(address: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-    """Run a dask worker that nobody starts again."""
-    return running("worker", address, "--nthreads", "2", "--no-nanny", "--no-dashboard")
+def worker(
+    address: str, **changed: str
+) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    """Run a dask worker that nobody starts again, in an environment that is changed."""
+    words = ("--nthreads", "2", "--no-nanny", "--no-dashboard")
+    return running("worker", address, *words, **changed)
 
 
 def hold(task: str, report: Report) -> int:
@@ -282,6 +289,57 @@ def test_an_existing_cluster(tmp_path: Path) -> None:
             with pytest.raises(DeviceError, match=rf"scheduler at {address} is gone") as raised:
                 run(client, hold, [str(tmp_path / "third")])
             assert time.monotonic() - began < 10
+            assert "\n" not in str(raised.value)
+
+
+WITHOUT_US = """
+import sys
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "vemctl":
+            raise ModuleNotFoundError("No module named 'vemctl'", name="vemctl")
+sys.meta_path.insert(0, Nowhere())
+"""
+
+
+def test_questions_to_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A free worker answers; busy ones are waited for; who lacks vemctl is named with the cure."""
+    monkeypatch.setattr(asking, "SECONDS_UNTIL_TOLD", 0.2)
+    heard: list[Event] = []
+    stop = threading.Event()
+    with (
+        scheduler(tmp_path) as (address, _),
+        worker(address),
+        existing_cluster(address) as client,
+    ):
+        assert ask_one(client, max, 3, 5, listen=heard.append, stop=stop) == 5
+        heard.clear()  # of a worker that was slow
+        for question, told in (
+            (SlurmJobs.parse, "--slurm: 'x' is no key=value"),
+            (int, "ValueError: invalid"),
+        ):
+            with pytest.raises(WorkerError, match=rf"^on the worker \S+:\d+: {told}"):
+                ask_one(client, question, "x", listen=heard.append, stop=stop)
+
+        busy = client.map(time.sleep, [3, 3.1], pure=False)
+        threading.Timer(1.0, stop.set).start()
+        with pytest.raises(Interrupted, match="waiting for a free worker"):
+            ask_one(client, max, 3, 5, listen=heard.append, stop=stop)
+        assert heard == [Noted("waiting for a free worker")]
+        (there,) = ask_all(client, process_name, seconds=10).values()
+        assert re.fullmatch(r"\S+:\d+", there)
+        stop.clear()
+        assert ask_one(client, max, 7, 5, listen=heard.append, stop=stop) == 7
+        assert client.gather(busy) == [None, None]
+
+        (tmp_path / "sitecustomize.py").write_text(WITHOUT_US)
+        with worker(address, PYTHONPATH=str(tmp_path)):
+            client.wait_for_workers(2, timeout=30)
+            said = (
+                r"^worker tcp://\S+: cannot import vemctl \(.*vemctl.*\): install the same version"
+            )
+            with pytest.raises(WorkerError, match=said) as raised:
+                ask_one(client, max, 3, 5, listen=heard.append, stop=stop)
             assert "\n" not in str(raised.value)
 
 
@@ -470,3 +528,25 @@ def test_slurm_jobs_end_with_a_killed_client(slurm: Path, tmp_path: Path) -> Non
         assert len(jobs) == len(workers) == 2
         client.kill()
         wait_until(lambda: not any(map(lives, workers + jobs)), 60, "they live on")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(KeyboardInterrupt, ""), (SystemExit, ""), (Interrupted, "too late")]
+)
+def test_dask_says_nothing_in_a_process_that_ends(error: type[BaseException], said: str) -> None:
+    """After a second Ctrl-C its threads go on for a moment; after one, the process may go on."""
+    script = textwrap.dedent(f"""
+        import logging, contextlib
+        import distributed
+        from vemctl.crew.quiet import quiet
+        from vemctl.errors import Interrupted
+        with contextlib.suppress({error.__name__}):
+            with quiet():
+                raise {error.__name__}
+        logging.getLogger("distributed.core").error("too late")
+    """)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert ended.stdout == ""
+    assert ended.stderr == "" if not said else said in ended.stderr

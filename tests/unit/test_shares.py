@@ -15,9 +15,9 @@ from vemctl.workflows.job import Job
 from vemctl.workflows.shards import Share, owner, parse_share
 
 
-def job(shards: int, first_task: int | None) -> Job:
+def job(shards: int, array: tuple[int, int] | None) -> Job:
     """Return a job that was begun in so many shares."""
-    return Job({}, {}, {}, {}, {}, {}, (1, 1, 1), shards, first_task)
+    return Job({}, {}, {}, {}, {}, {}, (1, 1, 1), shards, array)
 
 
 @given(st.integers(1, 400), st.integers(1, 60))
@@ -81,11 +81,11 @@ def test_a_part_of_an_array_that_is_run_again_knows_the_whole(
 ) -> None:
     """With `sbatch --array=7`, task 7 is still the seventh of the sixteen that were begun."""
     array(monkeypatch, ID=7, MIN=7, COUNT=1)
-    share = parse_share("auto", job(16, 1))
-    assert (share.number, share.count, share.first_task) == (7, 16, 1)
+    share = parse_share("auto", job(16, (1, 1)))
+    assert (share.number, share.count, share.array) == (7, 16, (1, 1))
     array(monkeypatch, ID=17, MIN=17, COUNT=1)
-    with pytest.raises(OptionError, match="task 17 is none of the 16"):
-        parse_share("auto", job(16, 1))
+    with pytest.raises(OptionError, match="task 17 is none of 16"):
+        parse_share("auto", job(16, (1, 1)))
 
 
 def test_outside_an_array_there_is_no_share(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from types import FrameType
 
 from vemctl.cli.progress import reporter
 from vemctl.cli.render import print_json, print_plan
-from vemctl.errors import Interrupted, VemctlError
+from vemctl.errors import Interrupted, OptionError, VemctlError
 from vemctl.events import Listener, Noted
 from vemctl.workflows.options import PredictRequest
 
@@ -47,6 +47,10 @@ def carry_out(
 
     try:
         with reporter(quiet=quiet, verbose=verbose, progress=not no_progress) as listen:
+            if report and request.spread.shard:
+                raise OptionError(
+                    "--report and --shard: a report is of the whole output; vemctl finish has it"
+                )
             if report:
                 from vemctl.workflows.report import check_place, default_place
 

@@ -59,7 +59,7 @@ def lines(found: dict[str, Any]) -> list[str]:
             f"shards: {done} of {len(found['shards'])} done"
             + (f"; not yet: {named}{more}" if behind else "")
         )
-    running = {each["name"].removeprefix("the ") for each in found["holders"]}
+    running = {each["name"] for each in found["holders"] if each["alive"]}
     for each in found["writers"]:
         state = "at work" if each["name"] in running else "ended"
         text.append(

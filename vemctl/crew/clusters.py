@@ -28,6 +28,20 @@ if TYPE_CHECKING:
 __all__ = ["existing_cluster", "local_workers", "slurm_workers"]
 
 
+def check_address(address: str) -> None:
+    """Refuse what is no address of a scheduler.
+
+    Raises
+    ------
+    OptionError
+        It is none.
+    """
+    if not re.fullmatch(r"(tcp|tls)://([^\s/:]+|\[[0-9a-fA-F:]+\]):\d{1,5}", address):
+        raise OptionError(
+            f"--scheduler {address}: expected tcp://HOST:PORT as the dask scheduler prints it"
+        )
+
+
 @contextmanager
 def existing_cluster(
     address: str,
@@ -61,10 +75,7 @@ def existing_cluster(
     Interrupted
         `stop` was set.
     """
-    if not re.fullmatch(r"(tcp|tls)://([^\s/:]+|\[[0-9a-fA-F:]+\]):\d{1,5}", address):
-        raise OptionError(
-            f"--scheduler {address}: expected tcp://HOST:PORT as the dask scheduler prints it"
-        )
+    check_address(address)
     with ExitStack() as stack:
         distributed = import_distributed("a dask cluster")
         kept = stack.enter_context(quiet())

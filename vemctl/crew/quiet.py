@@ -37,7 +37,7 @@ class Kept(logging.Handler):
 
 @contextmanager
 def quiet() -> Iterator[Kept]:
-    """Keep what dask.distributed logs in this process, and give it."""
+    """Keep what dask.distributed logs in this process, and give it; to the end of one that ends."""
     kept = Kept()
     before = []
     for name in _LOGGERS:
@@ -45,9 +45,13 @@ def quiet() -> Iterator[Kept]:
         before.append((logger, logger.handlers[:], logger.propagate))
         logger.handlers[:] = [kept]
         logger.propagate = False
+    ending = False
     try:
         yield kept
+    except (KeyboardInterrupt, SystemExit):
+        ending = True  # threads of dask's go on for a moment, and complain
+        raise
     finally:
-        for logger, handlers, propagate in before:
+        for logger, handlers, propagate in before if not ending else ():
             logger.handlers[:] = handlers
             logger.propagate = propagate

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from vemctl.durable import output_errors
 from vemctl.errors import Interrupted, OutputError
 from vemctl.events import Listener, ignore
 from vemctl.locks.claim import Holder, Slot, holder_of
-from vemctl.locks.writers import Writers
+from vemctl.locks.writers import POLL_S, Writers
 
 __all__ = ["Holder", "beginning", "exclusive", "holders", "shard_lock"]
 
@@ -113,12 +114,19 @@ def beginning(
         yield
 
 
-def holders(output: Path) -> list[Holder]:
+def holders(
+    output: Path, *, patience: float = 0.0, stop: threading.Event | None = None
+) -> list[Holder]:
     """Return who holds `output` or a part of it; changes nothing, and disturbs nobody.
 
     Parameters
     ----------
     output : Path
+    patience : float
+        Seconds for which leases are watched: one that is not renewed in `lease.PATIENCE_S` is held
+        by nobody.
+    stop : Event, optional
+        Ends the watching.
 
     Returns
     -------
@@ -127,15 +135,26 @@ def holders(output: Path) -> list[Holder]:
         may have lapsed.
     """
     writers = Writers(output)
+    until = time.monotonic() + patience
+    while True:
+        found = _seen(writers)
+        doubtful = any(holder.alive is None for _, holder in found)
+        if not doubtful or time.monotonic() > until or (stop and stop.is_set()):
+            break
+        time.sleep(POLL_S)
+    order = ("run", "beginning", "shard")
+    found.sort(key=lambda one: (order.index(one[0].kind), one[0].count, one[0].shard))
+    return [holder for _, holder in found]
+
+
+def _seen(writers: Writers) -> list[tuple[Slot, Holder]]:
     found = []
     for path, slot, generation in writers.files():
         with contextlib.suppress(FileNotFoundError):
             alive, record = writers.look(path, generation)
             if alive is not False:
                 found.append((slot, holder_of(slot, record, alive)))
-    order = ("run", "beginning", "shard")
-    found.sort(key=lambda one: (order.index(one[0].kind), one[0].count, one[0].shard))
-    return [holder for _, holder in found]
+    return found
 
 
 @contextlib.contextmanager

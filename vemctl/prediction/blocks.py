@@ -206,8 +206,18 @@ def fill_block(
     )
 
 
-def write_units(bench: Bench, task: Task, filled: Filled) -> list[Entry]:
+def write_units(
+    bench: Bench, task: Task, filled: Filled, before_each: Callable[[], None] | None = None
+) -> list[Entry]:
     """Fetch a block from the device and write it; return an entry per unit, for the ledger.
+
+    Parameters
+    ----------
+    bench : Bench
+    task : Task
+    filled : Filled
+    before_each : callable, optional
+        Called before a unit is written; what it raises ends the writing.
 
     Raises
     ------
@@ -224,6 +234,8 @@ def write_units(bench: Bench, task: Task, filled: Filled) -> list[Entry]:
                 for u, b in zip(unit, task.region, strict=True)
             )
         ]
+        if before_each:
+            before_each()
         checksum = bench.store.write(
             unit, part, channel=one.output_channel, timepoint=one.output_timepoint
         )

@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy.typing as npt
 
-from vemctl.errors import DeviceError, Interrupted, OutputError, VemctlError
+from vemctl.errors import (
+    DeviceError,
+    Interrupted,
+    MethodError,
+    MissingExtraError,
+    OptionError,
+    OutputError,
+    ResumeError,
+    VemctlError,
+    WeightsError,
+    WorkerError,
+)
 from vemctl.events import Noted, StageAdvanced, StageFinished, StageStarted
 from vemctl.prediction.allocator import give_back
 from vemctl.prediction.blocks import (
@@ -27,7 +38,16 @@ from vemctl.prediction.ledger import Entry, Ledger
 Array = npt.NDArray[Any]
 TRIES = 3
 """Times that a block is tried before the run goes on without it."""
-HOPELESS = (OutputError, DeviceError, Interrupted)
+HOPELESS = (
+    OutputError,
+    DeviceError,
+    WorkerError,
+    OptionError,
+    MethodError,
+    WeightsError,
+    ResumeError,
+    MissingExtraError,
+)
 """What would befall every other block too."""
 
 
@@ -111,7 +131,7 @@ def _restore(
                     ahead = read_next()
                     filled = fill_block(bench, window, task, sources, advanced)
                     del sources
-                except HOPELESS:
+                except (Interrupted, *HOPELESS):
                     raise
                 except Exception as error:
                     if not keep_going:

@@ -155,7 +155,7 @@ def verify(
     listen: Listener,
     stop: threading.Event,
     *,
-    only: Callable[[Entry], bool] = lambda _: True,
+    only: Callable[[Entry], bool] | None = None,
     everywhere: bool = True,
 ) -> int:
     """Strike out of the ledger the units of a stage whose files are torn; return how many.
@@ -168,12 +168,16 @@ def verify(
         Of that stage.
     listen : Listener
     stop : threading.Event
-    only : callable
-        Tells whether a unit is this process' own.
+    only : callable, optional
+        Tells whether a unit is this process' own; all are by default.
     everywhere : bool
         See `Ledger.forget`.
     """
-    entries = (entry for entry in ledger.entries(stage) if only(entry))
-    torn = find_torn(entries, ledger.count(stage), ledger.units, store, listen, stop)
+    if only is None:
+        entries, count = ledger.entries(stage), ledger.count(stage)
+    else:
+        entries = (entry for entry in ledger.entries(stage) if only(entry))
+        count = sum(1 for entry in ledger.entries(stage) if only(entry))
+    torn = find_torn(entries, count, ledger.units, store, listen, stop)
     ledger.forget([each.entry for each in torn], everywhere=everywhere)
     return len(torn)

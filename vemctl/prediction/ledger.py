@@ -110,11 +110,17 @@ class Ledger:
         ledger = cls(folder, identity, units, part)
         known = read_identity(folder)
         ledger._begun = ledger._own.exists()
+        if known.get("ledger") != VERSION:
+            raise ResumeError(
+                f"{folder}: begun by another version of vemctl (ledger {known.get('ledger')}, "
+                f"expected {VERSION}); finish it with that, or start anew with --overwrite"
+            )
         changed = differences(known, ledger._identity | {"ledger": VERSION})
         if changed:
+            anew = f"remove {folder}" if part else "--overwrite"
             raise ResumeError(
                 f"{folder}: cannot resume, the run was started with other settings: "
-                f"{'; '.join(changed)}. Use the same, or --overwrite to start anew"
+                f"{'; '.join(changed)}. Use the same, or {anew} to start anew"
             )
         for entry in read_entries(folder):
             if (number := ledger._number(entry)) is not None:

@@ -163,6 +163,7 @@ def make_plan(
     network_bytes: int,
     block: Triple | None = None,
     processes: int = 1,
+    sharing: int = 1,
 ) -> Plan:
     """Choose the blocks and freeze the plan.
 
@@ -179,6 +180,8 @@ def make_plan(
         Output voxels of a block, as the user wants it, whatever memory it takes.
     processes : int
         That share the blocks.
+    sharing : int
+        Processes of this machine, each of which has such a budget.
 
     Raises
     ------
@@ -209,12 +212,13 @@ def make_plan(
 
     least = memory(unit)
     if least.total > budget and not block:
+        each = f", and there are {sharing} processes" if sharing > 1 else ""
         raise OptionError(
-            f"--memory of {budget / 2**20:.0f} MiB is too small: one shard of "
-            f"{'x'.join(map(str, unit))} voxels takes {least.total / 2**20:.0f} MiB, "
+            f"--memory of {sharing * budget / 2**20:.0f} MiB is too small: one shard of "
+            f"{'x'.join(map(str, unit))} voxels takes {least.total / 2**20:.0f} MiB{each}, "
             f"{least.reading / 2**20:.0f} MiB of them to read input in chunks of "
-            f"{'x'.join(map(str, chunk))}; give that much, use a smaller --shard-shape, or convert "
-            f"an input of large chunks to OME-Zarr"
+            f"{'x'.join(map(str, chunk))}; give {math.ceil(sharing * least.total / 2**20)}MiB, use "
+            f"a smaller --shard-shape, or convert an input of large chunks to OME-Zarr"
         )
     most_tiles = MAX_TILES_PER_BLOCK[device.partition(":")[0]]
 

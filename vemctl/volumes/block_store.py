@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from vemctl.remote_path import RemotePath
 from vemctl.volumes.ome_metadata import UNFINISHED, write_multiscale
 from vemctl.volumes.stored_array import create_array, create_group, open_array, open_group
 from vemctl.volumes.unfinished import told_apart
+from vemctl.volumes.unit_files import checksum, unit_path
 from vemctl.volumes.unit_listing import missing_units
 from vemctl.volumes.volume import Array, Layout, Region, Triple, check_region, show_region
 
@@ -241,28 +241,19 @@ class BlockStore:
         OutputError
             One is there and cannot be read.
         """
-        total = hashlib.blake2b(digest_size=16)
-        for unit in self.units(region):
-            try:
-                with self.unit_path(unit, channel, timepoint).open("rb") as file:
-                    digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
-            except FileNotFoundError:
-                return None
-            except OSError as error:
-                raise OutputError(
-                    f"{self.folder}: cannot read back {show_region(unit)} "
-                    f"({error.strerror or error}); mend that and run the same command with --resume"
-                ) from error
-            total.update(digest.digest())
-        return total.hexdigest()
+        units = self.units(region)
+        try:
+            found = checksum(self.unit_path(unit, channel, timepoint) for unit in units)
+        except OSError as error:
+            raise OutputError(
+                f"{self.folder}: cannot read back {show_region(region)} "
+                f"({error.strerror or error}); mend that and run the same command with --resume"
+            ) from error
+        return None if found is None else found.hex()
 
     def unit_path(self, unit: Region, channel: int = 0, timepoint: int = 0) -> Path:
         """Name the file of one unit."""
-        places = [along.start // n for along, n in zip(unit, self.unit_shape, strict=True)]
-        key = "/".join(str(place) for place in self.layout.along_axes(places, channel, timepoint))
-        return (
-            self.folder / str(self.level) / ("c/" + key if self.layout.ome_zarr == "0.5" else key)
-        )
+        return unit_path(self.folder, self.level, self.layout, unit, channel, timepoint)
 
     def _index(self, region: Region, channel: int, timepoint: int) -> tuple[slice | int, ...]:
         return tuple(self.layout.along_axes(region, channel, timepoint))

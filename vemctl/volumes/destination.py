@@ -23,16 +23,17 @@ from vemctl.volumes import in_place
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.checks import TiffFormat, check_layout, check_output, lookup_errors
 from vemctl.volumes.ours import check_ours, check_replaceable, refuse_existing
-from vemctl.volumes.outputs import STATE, output_kind, partial_folder
+from vemctl.volumes.outputs import STATE, image_name, output_kind, partial_folder
 from vemctl.volumes.provenance import PROVENANCE
-from vemctl.volumes.pyramid import build_pyramid, finish_metadata
-from vemctl.volumes.sidecar import write_sidecar
+from vemctl.volumes.pyramid import build_pyramid, describe_levels, finish_metadata
+from vemctl.volumes.sidecar import digest_file, write_sidecar
 from vemctl.volumes.unfinished import restore_unfinished
 from vemctl.volumes.volume import Layout
 
 __all__ = ["Destination", "check_layout", "check_output"]
 
 Progress = Callable[[str, int, int], None]
+Seal = Callable[[Path, Mapping[str, bytes]], None]
 
 
 class Destination:
@@ -129,7 +130,7 @@ class Destination:
             write_json(partial / STATE, state)
         if isinstance(path, RemotePath):
             return cls(path, state, in_place.begin(path, layout))
-        store = BlockStore.create(partial / "volume.zarr", layout, name=_image_name(path))
+        store = BlockStore.create(partial / "volume.zarr", layout, name=image_name(path))
         return cls(path, state, store)
 
     @classmethod
@@ -180,7 +181,7 @@ class Destination:
         *,
         memory_bytes: int | None = None,
         pyramid: bool = True,
-        seal: Callable[[Path], None] | None = None,
+        seal: Seal | None = None,
     ) -> None:
         """Make the output from the filled store, put it in its place and tidy up.
 
@@ -197,7 +198,8 @@ class Destination:
         pyramid : bool
             Whether an OME-Zarr gets lower levels.
         seal : callable, optional
-            Adds to the folder of an OME-Zarr when all its levels are there, before anybody sees it.
+            Adds to the folder of an OME-Zarr when all its levels are there, before anybody sees it;
+            is given the metadata, files of the group by their names, that are written last.
 
         Raises
         ------
@@ -243,16 +245,18 @@ class Destination:
         progress: Progress,
         *,
         pyramid: bool,
-        seal: Callable[[Path], None] | None,
+        seal: Seal | None,
     ) -> None:
         store = self.store
         factors = build_pyramid(store, progress) if pyramid else [(1, 1, 1)]
+        made = {PROVENANCE: dict(provenance)}
+        described = describe_levels(store, factors, image_name(self.path), made)
         if seal:
-            seal(store.folder)
+            seal(store.folder, described)
         if self._is_in_place:
             with output_errors(self.path):
                 self._place()
-        finish_metadata(store, factors, _image_name(self.path), {PROVENANCE: dict(provenance)})
+        finish_metadata(store, described)
         if self._is_in_place:
             return
         aside = self.partial / "replaced"
@@ -284,16 +288,13 @@ class Destination:
                 memory_bytes=memory_bytes,
             )
             sync_file(temporary)
+            digest = digest_file(temporary, progress)
             self._place()
             temporary.replace(self.path)
             sync_folder(self.path.absolute().parent)
-            write_sidecar(self.path, store.layout, provenance)
+            write_sidecar(self.path, store.layout, provenance, digest)
 
     def _place(self) -> None:
         """Note that what lies at the output's place from now on is ours to replace."""
         self._state["placing"] = True
         write_json(self.partial / STATE, self._state)
-
-
-def _image_name(path: Path) -> str:
-    return path.name.removesuffix(path.suffix).removesuffix(".ome")

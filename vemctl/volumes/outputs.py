@@ -49,3 +49,8 @@ def output_kind(path: Path) -> Kind:
 def partial_folder(path: Path) -> Path:
     """Name the folder in which everything lies until an output is finished."""
     return path.with_name(path.name + TEMPORARY)
+
+
+def image_name(path: Path) -> str:
+    """Return what the image in an OME-Zarr is called, after its folder."""
+    return path.name.removesuffix(path.suffix).removesuffix(".ome")

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from vemctl.durable import output_errors
+from vemctl.durable import output_errors, write_whole
 from vemctl.volumes.block_store import BlockStore
 from vemctl.volumes.chunks import fit_chunks
 from vemctl.volumes.ome_metadata import write_multiscale
-from vemctl.volumes.stored_array import open_group
+from vemctl.volumes.stored_array import group_files
 from vemctl.volumes.unit_listing import missing_units
 from vemctl.volumes.volume import Array, Layout, Region, Triple, VoxelSize
 
@@ -151,10 +151,10 @@ def every_unit(store: BlockStore) -> list[Region]:
     return store.units((z, y, x))
 
 
-def finish_metadata(
+def describe_levels(
     store: BlockStore, factors: list[Triple], name: str, attributes: Mapping[str, Any]
-) -> None:
-    """Describe all levels in the group, and say no longer that it is unfinished.
+) -> dict[str, bytes]:
+    """Return the metadata of a group that has all levels, and is finished.
 
     Parameters
     ----------
@@ -165,10 +165,28 @@ def finish_metadata(
         Of the image.
     attributes : mapping
         Further attributes of the group.
+
+    Returns
+    -------
+    dict of str to bytes
+        What `finish_metadata` writes: files of the group by their names.
     """
     content = write_multiscale(store.layout, factors, name) | dict(attributes)
+    return group_files(store.layout, content)
+
+
+def finish_metadata(store: BlockStore, described: Mapping[str, bytes]) -> None:
+    """Put the metadata of `describe_levels` in the group, which is no longer unfinished then.
+
+    Parameters
+    ----------
+    store : BlockStore
+    described : mapping of str to bytes
+        What makes it an image is the last of them.
+    """
     with output_errors(store.folder):
-        open_group(store.folder).attrs.put(content)
+        for name, content in described.items():
+            write_whole(store.folder / name, content)
 
 
 def _shrink(layout: Layout, factor: Triple) -> Layout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from vemctl.volumes.volume import Layout, VoxelSize
 
 ENDS = 2**16
 """Bytes at each end of a file by which its sidecar knows it, along with its size."""
+DIGEST = "blake2b"
+"""Key of the checksum of the whole file."""
+STEP = 2**24
+"""Bytes of a file that are read at once for its checksum."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,55 @@ def sidecar_path(path: Path) -> Path:
     return path.with_name(path.name + ".vemctl.json")
 
 
-def write_sidecar(path: Path, layout: Layout, provenance: Mapping[str, Any]) -> None:
-    """Write the sidecar of `path`."""
+def write_sidecar(path: Path, layout: Layout, provenance: Mapping[str, Any], digest: str) -> None:
+    """Write the sidecar of `path`.
+
+    Parameters
+    ----------
+    path : Path
+    layout : Layout
+    provenance : mapping
+        JSON types.
+    digest : str
+        As `digest_file` returns it.
+    """
     volume = {
         "axes": layout.axes,
         "shape": layout.stored_shape,
         "voxel_size_nm": layout.voxel_size,
         "translation_nm": layout.translation,
     }
-    content = {"file": _identify(path), "volume": volume, "provenance": dict(provenance)}
+    content = {
+        "file": _identify(path),
+        DIGEST: digest,
+        "volume": volume,
+        "provenance": dict(provenance),
+    }
     write_json(sidecar_path(path), content)
+
+
+def digest_file(path: Path, progress: Callable[[str, int, int], None]) -> str:
+    """Read a whole file for its checksum.
+
+    Parameters
+    ----------
+    path : Path
+    progress : callable
+        Called with ``"checksum"``, parts done, parts in all.
+
+    Returns
+    -------
+    str
+        BLAKE2b in hexadecimal.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    parts = -(-path.stat().st_size // STEP)
+    progress("checksum", 0, parts)
+    with path.open("rb") as file:
+        for done in range(1, parts + 1):
+            digest.update(file.read(STEP))
+            progress("checksum", done, parts)
+    return digest.hexdigest()
 
 
 def _identify(path: Path) -> dict[str, Any]:
@@ -72,6 +115,22 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     OSError
         It or the file cannot be read.
     """
+    content = read_noted(path)
+    if content is None or not path.is_file():
+        return None
+    return content if content.get("file") == _identify(path) else None
+
+
+def read_noted(path: Path) -> dict[str, Any] | None:
+    """Read the sidecar of a file, whatever has become of that; None if there is none.
+
+    Raises
+    ------
+    InputError
+        It is no JSON.
+    OSError
+        It cannot be read.
+    """
     sidecar = sidecar_path(path)
     try:
         content = json.loads(sidecar.read_bytes())
@@ -83,9 +142,7 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
         raise
     except ValueError as error:
         raise InputError(f"{sidecar}: no JSON ({error}); remove it") from error
-    if not isinstance(content, dict) or not path.is_file():
-        return None
-    return content if content.get("file") == _identify(path) else None
+    return content if isinstance(content, dict) else None
 
 
 def read_described(path: Path, shape: Sequence[int]) -> Described:

@@ -40,6 +40,11 @@ def zarr_store(folder: Path, *, read_only: bool = False, blosc: bool = False) ->
 
 def create_group(folder: Path, layout: Layout, attributes: Mapping[str, Any]) -> None:
     """Make an empty group."""
+    _keep(group_files(layout, attributes), folder)
+
+
+def group_files(layout: Layout, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return what the files of a group hold, by their names; the attributes come last."""
     import zarr
     from zarr.storage import MemoryStore
 
@@ -47,7 +52,8 @@ def create_group(folder: Path, layout: Layout, attributes: Mapping[str, Any]) ->
     zarr.create_group(
         MemoryStore(made), zarr_format=_zarr_format(layout), attributes=dict(attributes)
     )
-    _keep(made, folder)
+    names = sorted(made, key=lambda name: name == ".zattrs")
+    return {name: made[name].to_bytes() for name in names}
 
 
 def open_group(folder: Path) -> Any:
@@ -97,13 +103,13 @@ def create_array(folder: Path, layout: Layout) -> None:
             compressors=BLOSC_ZSTD,
             chunk_key_encoding={"name": "v2", "separator": "/"},
         )
-    _keep(made, folder)
+    _keep({name: value.to_bytes() for name, value in made.items()}, folder)
 
 
-def _keep(made: Mapping[str, Any], folder: Path) -> None:
+def _keep(made: Mapping[str, bytes], folder: Path) -> None:
     """Store metadata one after the other, last what makes a node: zarr would store them at once."""
     for name in sorted(made, key=lambda name: name != ".zattrs"):
-        write_whole(folder / name, made[name].to_bytes())
+        write_whole(folder / name, made[name])
 
 
 def open_array(folder: Path, layout: Layout) -> Any:

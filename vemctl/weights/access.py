@@ -6,8 +6,9 @@ import threading
 from dataclasses import dataclass, field
 
 from vemctl.events import Listener, ignore
+from vemctl.object_store import is_offline
 from vemctl.weights.patience import Patience
-from vemctl.weights.store import Store, cache_folder, is_offline, shared_folders
+from vemctl.weights.store import Store, cache_folder, shared_folders
 
 
 @dataclass(frozen=True)

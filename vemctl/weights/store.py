@@ -175,8 +175,3 @@ def shared_folders() -> list[Path]:
     """Return the read-only stores that VEMCTL_SHARED_CACHE names, separated as in PATH."""
     named = os.environ.get("VEMCTL_SHARED_CACHE", "")
     return [Path(part).expanduser() for part in named.split(os.pathsep) if part]
-
-
-def is_offline() -> bool:
-    """Tell whether VEMCTL_OFFLINE forbids to open a connection."""
-    return os.environ.get("VEMCTL_OFFLINE", "") not in ("", "0")

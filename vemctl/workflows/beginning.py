@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import uuid
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,6 +92,7 @@ def describe_job(
         layout=plan.layout.to_json(),
         output=asdict(plan.output),
         block=plan.block_shape,
+        token=uuid.uuid4().hex,
     )
 
 
@@ -184,17 +186,15 @@ def drafted(layout: Layout) -> Layout:
     return replace(layout, dtype=np.dtype(np.float32))
 
 
-def writer(name: str, device: str, **facts: Any) -> dict[str, Any]:
+def writer(name: str, device: str) -> dict[str, Any]:
     """Return who writes, for whoever asks, as JSON types.
 
     Parameters
     ----------
     name : str
-        ``"run"``, or which shard.
+        As that of its slot.
     device : str
         A torch device.
-    **facts
-        What else is to be known.
     """
     return {
         "name": name,
@@ -202,7 +202,6 @@ def writer(name: str, device: str, **facts: Any) -> dict[str, Any]:
         "pid": os.getpid(),
         "device": device,
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
-        **facts,
     }
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vemctl import registry
 from vemctl.crew.tasks import Report
-from vemctl.errors import VemctlError, WorkerError
+from vemctl.errors import Interrupted, VemctlError, WorkerError
 from vemctl.events import Event, Listener, Noted, one_at_a_time
 from vemctl.nn import device as devices
 from vemctl.prediction.allocator import give_back, share_arena
@@ -29,13 +28,13 @@ from vemctl.prediction.blocks import (
 from vemctl.prediction.calls import Caller
 from vemctl.prediction.ledger import differences
 from vemctl.remote_path import as_path
-from vemctl.tiles.windows import Window
 from vemctl.workflows.beginning import open_stores
 from vemctl.workflows.config import request_from_json, request_to_json
-from vemctl.workflows.job import Job, read_job
+from vemctl.workflows.job import Job, read_job, require_same_beginning
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.preparation import Site, identity, prepare
 from vemctl.workflows.provenance import recordable
+from vemctl.workflows.shops import Shop, Shops, setting
 from vemctl.workflows.sources import open_sources
 
 Tell = Callable[[str], None]
@@ -54,7 +53,7 @@ class BlockWork:
     device : str
         What the user asked for, to be found on the worker.
     offline : bool
-        Open no connection.
+        Open no connection; else as the process was started.
     """
 
     output: str
@@ -79,78 +78,63 @@ class BlockWork:
         VemctlError
             The block cannot be restored.
         """
-        shop = _shop(self, report.note)
-        block = Task.from_json(task)
-        if shop.threads:
-            devices.use_threads(shop.threads)  # each thread has a number of its own
-        sources = read_sources(shop.bench, block)
-        with shop.at_work:  # one block is at work while another is read or written
-            filled = fill_block(shop.bench, shop.window, block, sources, report)
-        del sources
-        report(0)  # where nobody waits for it any more, another process may be at it
-        entries = write_units(shop.bench, block, filled)
-        del filled
-        give_back()
-        return [asdict(entry) for entry in entries]
+        with shops.entered(self.token, lambda stop: _make(self, report.note, stop)) as shop:
+            return _restore(shop, Task.from_json(task), report)
 
 
-@dataclass
-class Shop:
-    """What a process keeps open for a run."""
-
-    token: str
-    bench: Bench
-    window: Window
-    threads: int | None
-    close: Callable[[], None]
-    at_work: threading.Lock = field(default_factory=threading.Lock)
+shops = Shops()
+"""Of this process."""
 
 
-_open_shops: dict[str, Shop] = {}
-_opening = threading.Lock()
+def close_shop(token: str) -> None:
+    """Let go of what this process keeps for a run, and end what it is still at."""
+    shops.close(token)
 
 
-def close_shop() -> None:
-    """Let go of what this process keeps for a run, the network's memory included."""
-    with _opening:
-        for shop in _open_shops.values():
-            shop.close()
-        _open_shops.clear()
+def _restore(shop: Shop, block: Task, report: Report) -> list[dict[str, Any]]:
+    def go_on() -> None:
+        """Ask whether somebody waits for it: else another process may be at it."""
+        report(0)
+        if shop.bench.stop.is_set():
+            raise Interrupted("the run that gave this task has ended")
+
+    if shop.threads:
+        devices.use_threads(shop.threads)  # each thread has a number of its own
+    sources = read_sources(shop.bench, block)
+    with shop.at_work:  # one block is at work while another is read or written
+        filled = fill_block(shop.bench, shop.window, block, sources, report)
+    del sources
+    go_on()
+    require_same_beginning(shop.output, shop.job)
+    entries = write_units(shop.bench, block, filled, go_on)
+    del filled
+    give_back()
+    return [asdict(entry) for entry in entries]
 
 
-def _shop(work: BlockWork, tell: Tell) -> Shop:
+def _make(work: BlockWork, tell: Tell, stop: threading.Event) -> Shop:
     def notes(event: Event) -> None:
         if isinstance(event, Noted):
             tell(event.text)
 
     listen = one_at_a_time(notes)
-    with _opening:
-        shop = _open_shops.get(work.token)
-        if shop is None:
-            for former in _open_shops.values():
-                former.close()
-            _open_shops.clear()
-            try:
-                # what hiccups here must not end the run
-                shop = patiently(lambda: _open(work, listen), listen, threading.Event())
-            except VemctlError as error:
-                raise WorkerError(
-                    f"a worker on {socket.gethostname()} cannot take part: {error}"
-                ) from error
-            _open_shops[work.token] = shop
-        return shop
+    try:
+        # what hiccups here must not end the run
+        return patiently(lambda: _open(work, listen, stop), listen, stop)
+    except VemctlError as error:
+        raise WorkerError(
+            f"a worker on {socket.gethostname()} cannot take part: {error}"
+        ) from error
 
 
-def _open(work: BlockWork, listen: Listener) -> Shop:
-    if work.offline:
-        os.environ["VEMCTL_OFFLINE"] = "1"
+def _open(work: BlockWork, listen: Listener, stop: threading.Event) -> Shop:
     share_arena()
     output = as_path(work.output)
-    job = read_job(output)
-    request = _request_of(job, output, work.device)
-    method = registry.get(request.method)
-    stop = threading.Event()
     with contextlib.ExitStack() as stack:
+        stack.enter_context(setting.as_asked(offline=work.offline))
+        job = read_job(output)
+        request = _request_of(job, output, work.device)
+        method = registry.get(request.method)
         sources = stack.enter_context(open_sources(request.inputs, method.inputs, request.input))
         prepared = prepare(
             request,
@@ -176,7 +160,7 @@ def _open(work: BlockWork, listen: Listener) -> Shop:
         )
         bench = Bench(prepared.plan, prepared.sources.seen, caller, draft or store, listen, stop)
         threads = devices.num_threads(prepared.device)
-        return Shop(work.token, bench, bench.window(), threads, stack.pop_all().close)
+        return Shop(output, job, bench, bench.window(), threads, stack.pop_all().close)
     raise AssertionError("unreachable")
 
 

@@ -11,11 +11,10 @@ from vemctl.locks.exclusive import exclusive
 from vemctl.prediction.engine import Failure
 from vemctl.prediction.finishing import stretch, verify
 from vemctl.prediction.plan import Plan
-from vemctl.volumes.checks import output_kind
 from vemctl.volumes.destination import Destination
 from vemctl.volumes.volume import Layout
 from vemctl.workflows.beginning import Begun
-from vemctl.workflows.checksums import seal_file, seal_store
+from vemctl.workflows.checksums import seal_store
 from vemctl.workflows.job import is_placed
 from vemctl.workflows.phases import Phases
 
@@ -23,7 +22,9 @@ NAMED = 3
 """Blocks that an error names; of each it was told when it failed."""
 
 
-def strike_torn(begun: Begun, listen: Listener, stop: threading.Event) -> int:
+def strike_torn(
+    begun: Begun, listen: Listener, stop: threading.Event, then: str = "are restored again"
+) -> int:
     """Strike out of the ledger what is damaged on disk; return how many units."""
     stores = [("final", begun.destination.store), ("scratch", begun.draft)]
     torn = sum(
@@ -32,7 +33,7 @@ def strike_torn(begun: Begun, listen: Listener, stop: threading.Event) -> int:
         if store is not None
     )
     if torn:
-        listen(Noted(f"{torn} damaged units are restored again", "warning"))
+        listen(Noted(f"{torn} damaged units {then}", "warning"))
     return torn
 
 
@@ -55,11 +56,10 @@ def complete(begun: Begun, listen: Listener, stop: threading.Event) -> None:
         job.provenance,
         Phases(listen, stop),
         memory_bytes=int(job.plan["block_memory_bytes"]),
-        seal=lambda folder: seal_store(folder, layout, begun.ledger, stop),
+        seal=lambda folder, described: seal_store(
+            folder, described, layout, begun.ledger, listen, stop
+        ),
     )
-    output = begun.destination.path
-    if output_kind(output) != "zarr":
-        seal_file(output, listen)
 
 
 def tidy(output: Path, listen: Listener, stop: threading.Event) -> None:
@@ -75,8 +75,6 @@ def tidy(output: Path, listen: Listener, stop: threading.Event) -> None:
     with exclusive(output, listen, stop=stop, lost=stop):
         if is_placed(output):
             Destination.reopen(output).finish({}, Phases(listen, stop))
-            if output_kind(output) != "zarr":
-                seal_file(output, listen)
 
 
 def refuse_failures(begun: Begun, plan: Plan, failures: list[Failure], again: str) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from vemctl import __version__
-from vemctl.weights.store import cache_folder, is_offline, shared_folders
+from vemctl.object_store import is_offline
+from vemctl.weights.store import cache_folder, shared_folders
 
 PACKAGES = (
     "torch", "zarr", "numpy", "scipy", "scikit-image", "tifffile", "yaozarrs", "safetensors",

@@ -12,9 +12,8 @@ import numpy as np
 from vemctl.errors import UnfinishedError
 from vemctl.events import Finished, Listener, Noted, ignore
 from vemctl.locks.exclusive import exclusive
-from vemctl.prediction.finishing import verify
 from vemctl.workflows.beginning import Begun, go_on
-from vemctl.workflows.completing import complete, tidy
+from vemctl.workflows.completing import complete, strike_torn, tidy
 from vemctl.workflows.job import is_begun, read_job
 from vemctl.workflows.run_record import note_run
 from vemctl.workflows.shards import Share, owner
@@ -60,22 +59,30 @@ def finish(
     """
     began = time.monotonic()
     stop = stop or threading.Event()
-    if not is_begun(output):
-        tidy(output, listen, stop)
-        listen(Noted(f"{output} is finished: nothing to do"))
-        return {"units": None, "seconds": 0.0}
-    with exclusive(output, listen, stop=stop, lost=stop):
-        job = read_job(output)
-        begun = go_on(output, job)
-        if not begun.destination.finished:
-            if check:
-                verify(begun.ledger, job.stage, begun.store, listen, stop)
-            _refuse_missing(begun)
-        complete(begun, listen, stop)
-        seconds = time.monotonic() - began
-        facts = {"resumed": True, "shards": job.shards, "plan": dict(job.plan)}
-        note_run(output, str(job.identity["device"]), facts, seconds, listen)
-    listen(Finished(output, seconds))
+    if is_begun(output):
+        with exclusive(output, listen, stop=stop, lost=stop):
+            if is_begun(output):  # another may have been quicker
+                facts = _finish(output, began, check=check, listen=listen, stop=stop)
+                listen(Finished(output, facts["seconds"]))
+                return facts
+    tidy(output, listen, stop)
+    listen(Noted(f"{output} is finished: nothing to do"))
+    return {"units": None, "seconds": 0.0}
+
+
+def _finish(
+    output: Path, began: float, *, check: bool, listen: Listener, stop: threading.Event
+) -> dict[str, Any]:
+    job = read_job(output)
+    begun = go_on(output, job)
+    if not begun.destination.finished:
+        if check:
+            strike_torn(begun, listen, stop, "count as missing")
+        _refuse_missing(begun)
+    complete(begun, listen, stop)
+    seconds = time.monotonic() - began
+    facts = {"resumed": True, "shards": job.shards, "plan": dict(job.plan)}
+    note_run(output, None, facts, seconds, listen)
     return {"units": job.units.total, "shards": job.shards, "seconds": round(seconds, 2)}
 
 

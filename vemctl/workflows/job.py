@@ -10,14 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from vemctl.durable import output_errors, write_json
-from vemctl.errors import InputError, ResumeError
+from vemctl.durable import TEMPORARY, output_errors, write_json
+from vemctl.errors import InputError, ResumeError, WorkerError
+from vemctl.journal import journals
 from vemctl.plugin import Output, Triple
+from vemctl.prediction.ledger import NAME as LEDGER
 from vemctl.prediction.units import BlockGrid, UnitGrid
 from vemctl.remote_path import RemotePath
 from vemctl.volumes.checks import partial_folder
 from vemctl.volumes.in_place import is_unfinished
 from vemctl.volumes.outputs import STATE
+from vemctl.volumes.provenance import read_provenance
 from vemctl.volumes.volume import Layout
 
 NAME = "job.json"
@@ -47,8 +50,10 @@ class Job:
         Output voxels: the blocks that shards share out.
     shards : int
         Into how many shares; 0 where there are none.
-    first_task : int, optional
-        The number of the first task, where the shares are the tasks of a SLURM job array.
+    array : (first, step), optional
+        Of the numbers of the tasks, where the shares are those of a SLURM job array.
+    token : str
+        Of this beginning: whoever begins the output anew, in whatever way, writes another.
     """
 
     request: Mapping[str, Any]
@@ -59,7 +64,8 @@ class Job:
     output: Mapping[str, Any]
     block: Triple
     shards: int = 0
-    first_task: int | None = None
+    array: tuple[int, int] | None = None
+    token: str = ""
 
     @property
     def method(self) -> str:
@@ -101,6 +107,30 @@ class Job:
             write_json(path, asdict(self))
 
 
+def require_same_beginning(output: Path, job: Job) -> None:
+    """See to it that nobody has begun an output anew since its job was read.
+
+    Raises
+    ------
+    WorkerError
+        Somebody has, or has finished it.
+    InputError
+        That cannot be found out now.
+    """
+    path = partial_folder(output) / NAME
+    try:
+        token = json.loads(path.read_bytes()).get("token", "")
+    except FileNotFoundError:
+        token = None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); the block is tried again") from error
+    if token != job.token:
+        raise WorkerError(
+            f"{output}: another run has begun it anew or finished it meanwhile, so this one writes "
+            "no more; let only one run at a time write it"
+        )
+
+
 def is_begun(output: Path) -> bool:
     """Return whether an output is unfinished; else it is finished.
 
@@ -111,6 +141,9 @@ def is_begun(output: Path) -> bool:
     """
     if partial_folder(output).exists() and not is_placed(output):
         return True
+    if output.suffix == TEMPORARY and (output / NAME).exists():
+        made = output.with_name(output.name.removesuffix(TEMPORARY))
+        raise InputError(f"{output}: what is unfinished of an output; give its name, {made}")
     if not output.exists():
         raise InputError(
             f"{output}: neither a finished output nor one that was begun; check the path"
@@ -120,6 +153,8 @@ def is_begun(output: Path) -> bool:
             f"{output}: unfinished, but {partial_folder(output)}, which tells what is written, is "
             "gone; start again with vemctl predict --overwrite"
         )
+    if "method" not in (read_provenance(output) or {}):
+        raise InputError(f"{output}: expected an output of vemctl predict; check the path")
     return False
 
 
@@ -149,8 +184,14 @@ def read_job(output: Path) -> Job:
     try:
         facts = json.loads(path.read_bytes())
         facts["block"] = tuple(facts["block"])
+        facts["array"] = tuple(facts["array"]) if facts["array"] else None
         return Job(**facts)
     except FileNotFoundError:
+        if journals(path.parent, LEDGER):
+            raise ResumeError(
+                f"{path.parent}: begun by an older vemctl; finish it with that, or start anew with "
+                "vemctl predict --overwrite"
+            ) from None
         raise ResumeError(
             f"{output}: no unfinished run in {path.parent}: expected {NAME} there, of one begun by "
             "vemctl predict"

@@ -167,7 +167,11 @@ class SpreadOptions:
     """On how many processes and machines a run is spread; no byte of the result depends on it."""
 
     workers: int | None = option(
-        None, panel=SPREAD, min=1, metavar="N", help="Processes on this machine."
+        None,
+        panel=SPREAD,
+        min=1,
+        metavar="N",
+        help="Processes on this machine; beside --scheduler, how many are expected.",
     )
     scheduler: str | None = option(
         None,

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vemctl.errors import ResumeError, VemctlError
+from vemctl.errors import ResumeError, UnfinishedError, VemctlError
 from vemctl.events import Finished, Listener, Noted, ignore, one_at_a_time
+from vemctl.locks.claim import Slot
 from vemctl.locks.exclusive import exclusive
-from vemctl.nn import device as devices
 from vemctl.plugin import Method
 from vemctl.prediction.allocator import share_arena
 from vemctl.prediction.ledger import STAGES
@@ -19,13 +19,13 @@ from vemctl.volumes.checks import partial_folder
 from vemctl.workflows.beginning import Begun, begin, describe_job, go_on, known_identity, writer
 from vemctl.workflows.completing import complete, refuse_failures, strike_torn, tidy
 from vemctl.workflows.options import PredictRequest
-from vemctl.workflows.preparation import Prepared, Site, prepare
+from vemctl.workflows.preparation import Prepared, prepare
 from vemctl.workflows.request_checks import check_place, is_done, method_of, needed_bytes
 from vemctl.workflows.restoring import Run, restore_blocks
 from vemctl.workflows.run_record import note_run
 from vemctl.workflows.shards import asked_share, predict_share
 from vemctl.workflows.sources import Sources, open_sources
-from vemctl.workflows.spread import workforce
+from vemctl.workflows.spread import foreseen, workforce
 from vemctl.workflows.timing import time_tiles
 
 
@@ -56,14 +56,12 @@ def plan_prediction(request: PredictRequest, listen: Listener = ignore) -> dict[
         Whatever would stop the run itself.
     """
     method = method_of(request)
-    first, *others = devices.resolve_all(request.compute.device)
-    workers = request.spread.workers or 1 + len(others)
-    request = replace(request, compute=replace(request.compute, device=first))
+    request, site = foreseen(request)
     share = asked_share(request)
-    at_once = workers * (share.count if share else 1)
+    workers = site.at_once
+    site = replace(site, at_once=workers * (share.count if share else 1))
     with open_sources(request.inputs, method.inputs, request.input) as sources:
         check_place(request)
-        site = Site(processes=workers, at_once=at_once)
         prepared = prepare(request, method, sources, listen, threading.Event(), site=site)
         plan = prepared.plan
         per_tile = time_tiles(request, prepared)
@@ -79,7 +77,9 @@ def plan_prediction(request: PredictRequest, listen: Listener = ignore) -> dict[
             **plan.to_json(),
             **({"settled": prepared.settled} if prepared.settled else {}),
             "seconds_per_tile": round(per_tile, 4),
-            "estimated_seconds": round(per_tile * plan.tiles_computed / at_once, 1),
+            "estimated_seconds": round(
+                per_tile * plan.tiles_computed / min(site.at_once, plan.num_blocks), 1
+            ),
         }
 
 
@@ -135,7 +135,8 @@ def _nothing_to_do(
     if partial_folder(request.output).exists():
         return False
     if is_done(request, method, sources, listen, stop):
-        listen(Noted(f"{request.output} is finished: nothing to resume"))
+        again = "; remove it to make it anew by shards" if request.writing.overwrite else ""
+        listen(Noted(f"{request.output} is finished: nothing to resume{again}"))
         return True
     if request.run.resume:
         listen(Noted(f"{request.output} was not begun: starting it"))
@@ -164,17 +165,20 @@ def _predict_whole(run: Run, began: float) -> dict[str, Any]:
             facts = {"resumed": True, "plan": prepared.plan.to_json()}
         else:
             facts = _restore_all(run, prepared, begun)
-        note_run(request.output, prepared.device, facts, time.monotonic() - began, listen)
+        device = None if run.force else prepared.device
+        note_run(request.output, device, facts, time.monotonic() - began, listen)
     return facts
 
 
 def _restore_all(run: Run, prepared: Prepared, begun: Begun) -> dict[str, Any]:
-    begun.ledger.sign(writer("run", prepared.device))
+    begun.ledger.sign(writer(Slot("run").name, prepared.device))
     try:
         if begun.resumed:
             strike_torn(begun, run.listen, run.stop)
         failures, facts = restore_blocks(run, prepared, begun)
         refuse_failures(begun, prepared.plan, failures, "run it again with --resume")
+    except UnfinishedError:
+        raise  # what failed is noted
     except VemctlError:
         if not any(begun.ledger.count(stage) for stage in STAGES):
             begun.destination.discard()

@@ -197,6 +197,7 @@ def prepare(
         device=device,
         block=site.block or request.compute.block,
         processes=site.at_once,
+        sharing=site.processes,
     )
     batch = _batch(request, restorer, known)
     if batch is None:

@@ -26,7 +26,7 @@ KEY = "run"
 
 
 def note_run(
-    output: Path, device: str, facts: Mapping[str, Any], seconds: float, listen: Listener
+    output: Path, device: str | None, facts: Mapping[str, Any], seconds: float, listen: Listener
 ) -> None:
     """Record what a prediction took, beside its output.
 
@@ -34,8 +34,8 @@ def note_run(
     ----------
     output : Path
         Finished.
-    device : str
-        A torch device.
+    device : str, optional
+        The torch device of this process; None where others have restored the blocks.
     facts : mapping
         JSON types: what the run tells of itself, its plan among them.
     seconds : float
@@ -49,7 +49,7 @@ def note_run(
         "began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
         "seconds": round(seconds, 2),
         "peak_memory_bytes": peak_memory_bytes(),
-        **devices.in_use(device),
+        **(devices.in_use(device) if device else {}),
         **facts,
     }
     try:

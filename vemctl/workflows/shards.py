@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from vemctl.errors import OptionError, ResumeError
+from vemctl.errors import OptionError
 from vemctl.events import Noted
 from vemctl.journal import journals
+from vemctl.locks.claim import Slot
 from vemctl.locks.exclusive import beginning, holders, shard_lock
+from vemctl.locks.lease import PATIENCE_S
 from vemctl.prediction.finishing import verify
 from vemctl.prediction.ledger import PARTS, Entry
 from vemctl.volumes.checks import partial_folder
@@ -40,13 +43,13 @@ class Share:
     number : int
         From 1.
     count : int
-    first_task : int, optional
-        Of the job array from which it was found out.
+    array : (first, step), optional
+        Of the numbers of the job array's tasks, if it was found out from these.
     """
 
     number: int
     count: int
-    first_task: int | None = None
+    array: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:
@@ -87,15 +90,18 @@ def parse_share(text: str, job: Job | None) -> Share:
                 f"--shard auto: {', '.join(ARRAY)} are not set: expected a task of a SLURM job "
                 "array (sbatch --array=1-16); else use --shard I/N"
             ) from None
-        if job and job.shards and job.first_task is not None:
-            first, count = job.first_task, job.shards
+        begun = "the array"
+        if job and job.shards and job.array is not None:
+            (first, step), count = job.array, job.shards
+            begun = "the array with which the output was begun"
         number, rest = divmod(task - first, max(1, step))
         if rest or not 0 <= number < count:
             raise OptionError(
-                f"--shard auto: task {task} is none of the {count} from {first} with which the "
-                "output was begun; use the same numbers, or --shard I/N"
+                f"--shard auto: task {task} is none of {count} tasks from {first} by {step}: "
+                f"expected numbers of {begun}, evenly spaced such as --array=1-16; or use "
+                "--shard I/N"
             )
-        return Share(number + 1, count, first)
+        return Share(number + 1, count, (first, max(1, step)))
     match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise OptionError(f"--shard {text}: expected I/N with I from 1 to N, such as 3/16, or auto")
@@ -136,7 +142,7 @@ def predict_share(run: Run) -> dict[str, Any]:
             if job is None:
                 begun, prepared = _begin(run, share)
             else:
-                _agree(output, job, share)
+                _agree(output, job, share, stop)
         if job is not None:
             prepared = _prepare(run, share, job)
             asked = describe_job(run.request, run.method, prepared, run.sources, listen, stop)
@@ -152,12 +158,9 @@ def _begun_job(output: Path) -> Job | None:
     ResumeError
         Something was begun, perhaps others are at work on it, but what cannot be read.
     """
-    try:
-        return read_job(output)
-    except ResumeError:
-        if journals(partial_folder(output), PARTS):  # which come after the job
-            raise
+    if not journals(partial_folder(output), PARTS):  # which come after the job
         return None
+    return read_job(output)
 
 
 def _begin(run: Run, share: Share) -> tuple[Begun, Prepared]:
@@ -167,7 +170,7 @@ def _begin(run: Run, share: Share) -> tuple[Begun, Prepared]:
     if partial_folder(request.output).exists():  # somebody was killed while beginning it
         Destination(request.output, {}, None).discard()
     job = describe_job(request, run.method, prepared, run.sources, run.listen, run.stop)
-    begin(request, replace(job, shards=share.count, first_task=share.first_task))
+    begin(request, replace(job, shards=share.count, array=share.array))
     return _join(run, share, job), prepared
 
 
@@ -185,7 +188,7 @@ def _join(run: Run, share: Share, job: Job) -> Begun:
     return go_on(run.request.output, job, overwrite=run.request.writing.overwrite, part=part)
 
 
-def _agree(output: Path, job: Job, share: Share) -> None:
+def _agree(output: Path, job: Job, share: Share, stop: threading.Event) -> None:
     """See to it that all shards share out the blocks in the same way.
 
     Raises
@@ -195,21 +198,21 @@ def _agree(output: Path, job: Job, share: Share) -> None:
     """
     if job.shards == share.count:
         return
-    others = [each for each in holders(output) if each.name not in {f"shard {share.name}", BEGIN}]
+    ours = {Slot("shard", share.number, share.count).name, Slot("beginning").name}
+    watched = holders(output, patience=PATIENCE_S + 1, stop=stop)
+    others = [each for each in watched if each.alive and each.name not in ours]
     if job.shards and others:
         raise OptionError(
             f"--shard {share.name}: {output} was begun in {job.shards} shares and {others[0].name} "
             f"is at work; use --shard I/{job.shards}, or wait"
         )
-    replace(job, shards=share.count, first_task=share.first_task).write(output)
-
-
-BEGIN = "beginning"
+    replace(job, shards=share.count, array=share.array).write(output)
 
 
 def _restore_share(run: Run, share: Share, prepared: Prepared, begun: Begun) -> dict[str, Any]:
     plan, listen, stop = prepared.plan, run.listen, run.stop
-    begun.ledger.sign(writer(f"shard {share.name}", prepared.device, shard=share.number))
+    slot = Slot("shard", share.number, share.count)
+    begun.ledger.sign(writer(slot.name, prepared.device))
     blocks = begun.job.blocks
     total = blocks.total
 

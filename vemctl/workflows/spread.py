@@ -9,25 +9,19 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vemctl.crew import clusters, tasks
-from vemctl.errors import (
-    DeviceError,
-    MethodError,
-    MissingExtraError,
-    OptionError,
-    OutputError,
-    ResumeError,
-    WeightsError,
-    WorkerError,
-)
+from vemctl.crew.asking import ask_all, ask_one
+from vemctl.crew.slurm_text import SlurmJobs
+from vemctl.errors import MissingExtraError, OptionError
 from vemctl.events import Listener, Noted, StageAdvanced, StageFinished, StageStarted
 from vemctl.nn import device as devices
+from vemctl.object_store import is_offline
 from vemctl.prediction.blocks import Task, missing_tasks, tiles_to_do
-from vemctl.prediction.engine import Failure
+from vemctl.prediction.engine import HOPELESS, Failure
 from vemctl.prediction.ledger import Entry
 from vemctl.prediction.plan import Plan
 from vemctl.remote_path import RemotePath
@@ -39,21 +33,10 @@ from vemctl.workflows.preparation import Site
 if TYPE_CHECKING:
     from distributed import Client
 
-HOPELESS = (
-    OutputError,
-    DeviceError,
-    WorkerError,
-    OptionError,
-    MethodError,
-    WeightsError,
-    ResumeError,
-    MissingExtraError,
-)
-"""What would befall every other block too."""
-
-
 SECONDS_TO_RESTART = 120.0
 """In which a process of this machine is started again, however busy it is."""
+SECONDS_TO_CLOSE = 5.0
+"""In which workers are told that the run has ended; without it they learn it from the next run."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +53,15 @@ class Workforce:
         Returns a context manager of a client that is connected to them.
     patience : float
         Seconds without any of them after which the run ends.
+    hiring : str
+        What to tell while `hire` takes its time.
     """
 
     site: Site
     device: str
     hire: Callable[[], contextlib.AbstractContextManager[Client]]
     patience: float = math.inf
+    hiring: str = ""
 
 
 @contextlib.contextmanager
@@ -95,6 +81,21 @@ def workforce(
     MissingExtraError
         dask is not installed.
     """
+    if is_elsewhere(request):
+        with _elsewhere(request, listen, stop) as client:
+            yield _cluster(request, client, listen, stop)
+        return
+    yield _local(request)
+
+
+def is_elsewhere(request: PredictRequest) -> bool:
+    """Return whether a request runs on processes that this one does not start itself.
+
+    Raises
+    ------
+    OptionError
+        Options contradict each other, or cannot be understood.
+    """
     spread = request.spread
     asked = [
         flag
@@ -105,15 +106,40 @@ def workforce(
         )
         if value
     ]
-    if len(asked) > 1:
+    if len(asked) > 1 and asked != ["--workers", "--scheduler"]:
         raise OptionError(f"{' and '.join(asked)}: expected one of them; leave the others out")
-    if spread.scheduler or spread.slurm:
-        if spread.shard:
-            raise OptionError(f"--shard and {asked[0]}: expected one of them; leave the other out")
-        with _elsewhere(request, listen, stop) as client:
-            yield _cluster(request, client)
-        return
-    yield _local(request)
+    if not (spread.scheduler or spread.slurm):
+        return False
+    if spread.shard:
+        raise OptionError(f"--shard and {asked[-1]}: expected one of them; leave the other out")
+    if spread.scheduler:
+        clusters.check_address(spread.scheduler)
+    else:
+        SlurmJobs.parse(spread.slurm or "")
+    return True
+
+
+def foreseen(request: PredictRequest) -> tuple[PredictRequest, Site]:
+    """Return what a dry run goes by: nobody is hired, and this machine stands for the others.
+
+    Returns
+    -------
+    request : PredictRequest
+        On one device of this machine.
+    site : Site
+
+    Raises
+    ------
+    VemctlError
+        As `workforce` does, as far as it can be known.
+    """
+    if is_elsewhere(request):
+        here, site = "auto", Site(at_once=_expected(request, 1))
+    else:
+        force = _local(request)
+        here = devices.resolve_all(request.compute.device)[0]
+        site = replace(force.site, device=None) if force else Site()
+    return replace(request, compute=replace(request.compute, device=here)), site
 
 
 def _local(request: PredictRequest) -> Workforce | None:
@@ -139,7 +165,8 @@ def _local(request: PredictRequest) -> Workforce | None:
         processes=count,
         at_once=count,
     )
-    return Workforce(site, kind, hire, SECONDS_TO_RESTART)
+    hiring = f"starting {count} {'process' if count == 1 else 'processes'}"
+    return Workforce(site, kind, hire, SECONDS_TO_RESTART, hiring)
 
 
 def _environment(device: str) -> Mapping[str, str]:
@@ -171,16 +198,26 @@ def _job_folder(request: PredictRequest) -> Path:
     return request.output.absolute().with_name(name)
 
 
-def _cluster(request: PredictRequest, client: Client) -> Workforce:
+def _cluster(
+    request: PredictRequest, client: Client, listen: Listener, stop: threading.Event
+) -> Workforce:
     """Ask one of the workers of a cluster what it runs on; all others must be like it."""
     asked = request.compute.device
-    try:
-        device, threads = client.submit(look_around, asked, pure=False).result()
-        count = len(client.scheduler_info(n_workers=-1)["workers"])
-    except DeviceError as error:
-        raise WorkerError(f"on a worker: {error}") from error
-    site = Site(device=device, threads=request.compute.threads or threads, at_once=count)
+    device, threads = ask_one(client, look_around, asked, listen=listen, stop=stop)
+    there = len(client.scheduler_info(n_workers=-1)["workers"])
+    expected = _expected(request, there)
+    of = "" if expected == there else f"; blocks are cut for {expected}"
+    listen(Noted(f"{there} {'worker is' if there == 1 else 'workers are'} there{of}"))
+    site = Site(device=device, threads=request.compute.threads or threads, at_once=expected)
     return Workforce(site, asked, lambda: contextlib.nullcontext(client))
+
+
+def _expected(request: PredictRequest, there: int) -> int:
+    """Return for how many workers the blocks are cut: most may come later."""
+    spread = request.spread
+    if spread.slurm:
+        return max(there, SlurmJobs.parse(spread.slurm).jobs)
+    return spread.workers or max(there, 1)
 
 
 def look_around(device: str) -> tuple[str, int | None]:
@@ -223,39 +260,44 @@ def restore_spread(
     VemctlError
         What would befall every block.
     """
-    began = time.monotonic()
     ledger = begun.ledger
     total = tiles_to_do(plan, ledger, share)
-    listen(StageStarted("restoring", total, "tiles"))
     if not total:
+        listen(StageStarted("restoring", 0, "tiles"))
         listen(StageFinished("restoring", 0.0))
         return []
     work = BlockWork(
         str(request.output.absolute()),
         uuid.uuid4().hex,
         force.device,
-        bool(os.environ.get("VEMCTL_OFFLINE")),
+        is_offline(),
     )
 
     def done(task: list[int], entries: list[dict[str, Any]], worker: str) -> None:  # noqa: ARG001
         ledger.commit([_entry(each) for each in entries], by=worker)
 
+    if force.hiring:
+        listen(Noted(force.hiring))
     with force.hire() as client:
-        failed = tasks.carry_out(
-            client,
-            work,
-            (task.to_json() for task in missing_tasks(plan, ledger, share)),
-            name=lambda task: str(Task.from_json(task)),
-            done=done,
-            advanced=lambda tiles: listen(StageAdvanced("restoring", tiles)),
-            note=lambda text: listen(Noted(text, "warning")),
-            stop=stop,
-            fatal=HOPELESS,
-            patience=force.patience,
-        )
-        with contextlib.suppress(Exception):  # workers that are gone keep nothing
-            client.run(close_shop)
-    listen(StageFinished("restoring", time.monotonic() - began))
+        began = time.monotonic()
+        listen(StageStarted("restoring", total, "tiles"))
+        try:
+            failed = tasks.carry_out(
+                client,
+                work,
+                (task.to_json() for task in missing_tasks(plan, ledger, share)),
+                name=lambda task: str(Task.from_json(task)),
+                done=done,
+                advanced=lambda tiles: listen(StageAdvanced("restoring", tiles)),
+                note=lambda text: listen(Noted(text, "warning")),
+                stop=stop,
+                fatal=HOPELESS,
+                patience=force.patience,
+            )
+        finally:
+            with contextlib.suppress(Exception):  # workers that are gone keep nothing
+                ask_all(client, close_shop, work.token, seconds=SECONDS_TO_CLOSE)
+        listen(StageFinished("restoring", time.monotonic() - began))
     return [Failure(Task.from_json(each.task), each.reason) for each in failed]
 
 

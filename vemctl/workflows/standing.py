@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vemctl.errors import InputError, ResumeError
-from vemctl.locks.exclusive import holders
+from vemctl.locks.exclusive import Holder, holders
 from vemctl.prediction.ledger import Ledger, as_entry, read_rows
 from vemctl.volumes.checks import partial_folder
 from vemctl.volumes.provenance import read_provenance
 from vemctl.workflows.job import Job, is_begun, read_job
 from vemctl.workflows.shards import owner
+
+WATCHED_S = 6.0
+"""For which leases are watched: a little longer than it takes to renew one."""
 
 
 @dataclass
@@ -24,7 +27,7 @@ class Writer:
     Attributes
     ----------
     name : str
-        ``"run"`` or which shard.
+        As that of the holder of a lock.
     host, device, began : str
     pid : int
     units : int
@@ -56,7 +59,8 @@ def status(output: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``state`` ("running", "stopped" or "finished"), ``method``, ``units`` and ``blocks`` (done,
+        ``state`` ("running", "perhaps running", where nobody renewed a lease in some seconds,
+        "stopped" or "finished"), ``method``, ``units`` and ``blocks`` (done,
         missing, failed, total), ``units_per_second`` and ``seconds_left`` of those that run now,
         ``holders``, ``writers``, ``failures``, ``shards``.
 
@@ -100,8 +104,8 @@ def settled(output: Path) -> Iterator[None]:
 def _unfinished(output: Path) -> dict[str, Any]:
     job = read_job(output)
     ledger = Ledger.reopen(partial_folder(output), job.identity, job.units)
-    held = [each for each in holders(output) if each.alive is not False]
-    writers, failed = _read(partial_folder(output))
+    held = holders(output, patience=WATCHED_S)
+    writers, failed = _read(partial_folder(output), job.stage)
     complete = job.blocks.complete(ledger.done(job.stage))
     failures = {
         (f["timepoint"], f["channel"], *f["start"]): f
@@ -109,11 +113,11 @@ def _unfinished(output: Path) -> dict[str, Any]:
         if not complete[job.blocks.number(f["timepoint"], f["channel"], tuple(f["start"]))]
     }
     done, total = ledger.count(job.stage), job.units.total
-    names = {each.name.removeprefix("the ") for each in held}
+    names = {each.name for each in held if each.alive}
     rate = sum(w.units / w.seconds for w in writers if w.name in names and w.seconds > 0)
     return {
         "output": str(output),
-        "state": "running" if held else "stopped",
+        "state": _state(held),
         "method": job.method,
         "units": {"done": done, "missing": total - done, "total": total},
         "blocks": {
@@ -143,17 +147,25 @@ def _shards(job: Job, complete: Any) -> list[dict[str, int]]:
     return shards
 
 
-def _read(folder: Path) -> tuple[list[Writer], list[dict[str, Any]]]:
+def _state(held: Sequence[Holder]) -> str:
+    if any(each.alive for each in held):
+        return "running"
+    return "perhaps running" if held else "stopped"
+
+
+def _read(folder: Path, stage: str) -> tuple[list[Writer], list[dict[str, Any]]]:
     writers: list[Writer] = []
     failed: list[dict[str, Any]] = []
     for _, rows in read_rows(folder):
-        writer = _follow(rows, failed)
+        writer = _follow(rows, failed, stage)
         if writer:
             writers.append(writer)
     return writers, failed
 
 
-def _follow(rows: Iterator[Mapping[str, Any]], failed: list[dict[str, Any]]) -> Writer | None:
+def _follow(
+    rows: Iterator[Mapping[str, Any]], failed: list[dict[str, Any]], stage: str
+) -> Writer | None:
     """Read one process' file; return who wrote it last."""
     writer: Writer | None = None
     for row in rows:
@@ -163,7 +175,7 @@ def _follow(rows: Iterator[Mapping[str, Any]], failed: list[dict[str, Any]]) -> 
             writer = Writer(**known)
         elif isinstance(row.get("failed"), dict):
             failed.append(row["failed"])
-        elif writer and as_entry(row):
+        elif writer and row.get("stage") == stage and as_entry(row):
             writer.units += 1
             writer.seconds = float(row.get("at", 0.0))
             if by := row.get("by"):

@@ -14,7 +14,7 @@ from vemctl.volumes.checks import partial_folder
 from vemctl.volumes.volume import show_region
 from vemctl.workflows import checksums
 from vemctl.workflows.beginning import open_stores
-from vemctl.workflows.job import is_begun, read_job
+from vemctl.workflows.job import is_placed, read_job
 from vemctl.workflows.standing import settled
 
 NAMED = 3
@@ -48,7 +48,7 @@ def verify_output(
         `stop` was set.
     """
     stop = stop or threading.Event()
-    found = _verify_unfinished(output, listen, stop) if is_begun(output) else None
+    found = _verify_unfinished(output, listen, stop) if _is_going(output) else None
     checked, damaged = found or checksums.compare(output, listen, stop)
     return {
         "output": str(output),
@@ -72,11 +72,16 @@ def refuse_damage(found: dict[str, Any]) -> None:
     named = "; ".join(f"{each['where']} ({each['what']})" for each in damaged[:NAMED])
     more = f"; and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
     cure = (
-        "make it again with --overwrite, or copy it again"
+        "make it again with --overwrite (without --shard), or copy it again"
         if found["finished"]
         else "continue with --resume (or --shard), which restores these again"
     )
     raise OutputError(f"{found['output']}: {len(damaged)} damaged: {named}{more}; {cure}")
+
+
+def _is_going(output: Path) -> bool:
+    """Return whether it is unfinished, by what lies beside it: it may be damaged or gone itself."""
+    return partial_folder(output).exists() and not is_placed(output)
 
 
 def _verify_unfinished(
@@ -99,7 +104,7 @@ def _verify_unfinished(
                 torn = find_torn(entries, len(torn), job.units, each, ignore, stop)
             damaged += torn
             checked += count
-        if not damaged or is_begun(output):
+        if not damaged or _is_going(output):
             return checked, [_told(one) for one in damaged]
     return None
 
