@@ -1,0 +1,5 @@
+"""Brings faults to every Python process that finds this."""
+
+import faults
+
+faults.begin()
