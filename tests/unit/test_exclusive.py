@@ -268,8 +268,12 @@ def test_the_turn_of_one_who_was_killed_goes_to_the_next(output: Path, hold: Beg
     process = hold("beginning(output, ignore, stop)")
     timer = threading.Timer(0.3, process.kill)
     timer.start()
-    with beginning(output, ignore, threading.Event()):
-        pass
+    stop = threading.Event()
+    impatient = threading.Timer(60, stop.set)
+    impatient.start()
+    with beginning(output, ignore, stop):
+        assert [holder.pid for holder in holders(output)] == [os.getpid()]
+    impatient.cancel()
     timer.join()
 
 

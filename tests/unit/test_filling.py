@@ -19,7 +19,7 @@ from vemctl.events import Event, Noted, ignore
 from vemctl.plugin import Footprint, Output, Place, Triple, WindowName
 from vemctl.prediction import calls, filling
 from vemctl.prediction.calls import Caller
-from vemctl.prediction.filling import begin_fill, fill, tile_jobs
+from vemctl.prediction.filling import fill, tile_jobs
 from vemctl.prediction.plan import Plan, Series, make_plan
 from vemctl.tiles.blend import Block
 from vemctl.tiles.grid import Region, tile_grid
@@ -91,7 +91,7 @@ def made(
         [VOLUME[plan.grid.source(region)]],
         advanced=advanced,
         stop=stop or threading.Event(),
-    )
+    ).wait()
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_on_cuda_the_bytes_are_those_of_the_cpu(
     plan = plan_of(restorer, dtype=dtype)
     expected = made(restorer, plan=plan)
     caller = Caller(restorer, DEVICE, "fp32", 2, ignore)
-    filled = begin_fill(
+    filled = fill(
         plan,
         caller,
         Window(plan.grid, plan.footprint),
@@ -262,7 +262,7 @@ def test_on_cuda_nothing_waits_while_tiles_are_computed(window: WindowName) -> N
     windows = Window(plan.grid, plan.footprint)
 
     def once() -> np.ndarray:
-        return begin_fill(
+        return fill(
             plan,
             caller,
             windows,

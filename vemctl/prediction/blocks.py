@@ -13,7 +13,7 @@ import numpy.typing as npt
 from vemctl.errors import InputError, Interrupted
 from vemctl.events import Listener, Noted
 from vemctl.prediction.calls import Caller
-from vemctl.prediction.filling import Filled, begin_fill
+from vemctl.prediction.filling import Filled, fill
 from vemctl.prediction.ledger import Entry, Ledger
 from vemctl.prediction.plan import Plan
 from vemctl.tiles.grid import Region
@@ -193,8 +193,8 @@ def fill_block(
     sources: Sequence[Array],
     advanced: Callable[[int], None],
 ) -> Filled:
-    """Compute a block, see `begin_fill`."""
-    return begin_fill(
+    """Compute a block, see `fill`."""
+    return fill(
         bench.plan,
         bench.caller,
         window,

@@ -87,23 +87,6 @@ def fill(
     *,
     advanced: Callable[[int], None],
     stop: threading.Event,
-) -> Array:
-    """Return the stored values of a block, (z, y, x); see `begin_fill`."""
-    return begin_fill(
-        plan, caller, window, series, region, sources, advanced=advanced, stop=stop
-    ).wait()
-
-
-def begin_fill(
-    plan: Plan,
-    caller: Caller,
-    window: Window,
-    series: int,
-    region: Region,
-    sources: Sequence[Array],
-    *,
-    advanced: Callable[[int], None],
-    stop: threading.Event,
 ) -> Filled:
     """Compute a block, of which all tiles are done; only its way to main memory may take longer.
 
