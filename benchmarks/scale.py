@@ -36,6 +36,7 @@ from vemctl.plugin import Footprint, Output
 from vemctl.prediction.blocks import Task, missing_tasks
 from vemctl.prediction.ledger import Entry, Ledger
 from vemctl.prediction.plan import Plan, Series, make_plan
+from vemctl.prediction.units import UnitGrid
 from vemctl.tiles.grid import tile_grid
 from vemctl.volumes.volume import Header, Layout
 from vemctl.workflows.options import (
@@ -131,7 +132,7 @@ def million_child(folder: Path, count: int) -> dict[str, Any]:
     before = resident()
     began = time.perf_counter()
     plan = million_plan()
-    ledger = Ledger.create(folder, {"run": 1}, plan.unit_grid)
+    ledger = Ledger.create(folder, {"run": 1}, UnitGrid.of(plan.layout))
     planned = time.perf_counter() - began
     began = time.perf_counter()
     waiting: list[Entry] = []
@@ -145,7 +146,7 @@ def million_child(folder: Path, count: int) -> dict[str, Any]:
     ledger.commit(waiting)
     noted = time.perf_counter() - began
     began = time.perf_counter()
-    again = Ledger.reopen(folder, {"run": 1}, plan.unit_grid)
+    again = Ledger.reopen(folder, {"run": 1}, UnitGrid.of(plan.layout))
     left = sum(1 for _ in missing_tasks(plan, again))
     return {
         "blocks": plan.num_blocks,
@@ -179,7 +180,7 @@ def nothing(task: list[int], report: Any) -> list[Any]:
 def tasks_child(folder: Path, count: int) -> dict[str, Any]:
     """Send the first blocks of a million to two workers, which do nothing, and note them."""
     plan = million_plan()
-    ledger = Ledger.create(folder, {"run": 1}, plan.unit_grid)
+    ledger = Ledger.create(folder, {"run": 1}, UnitGrid.of(plan.layout))
     peaks: list[int] = []
 
     def some() -> Iterator[list[int]]:

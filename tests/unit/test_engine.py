@@ -26,6 +26,7 @@ from vemctl.prediction.filling import tile_jobs
 from vemctl.prediction.finishing import stretch, verify
 from vemctl.prediction.ledger import Entry, Ledger
 from vemctl.prediction.plan import Plan, Series, make_plan
+from vemctl.prediction.units import UnitGrid
 from vemctl.tiles.grid import Region, tile_grid
 from vemctl.volumes.volume import Header, Layout
 
@@ -158,7 +159,7 @@ def go(work: Work, **how: Any) -> list[Failure]:
 def ledger_of(folder: Path, plan: Plan) -> Ledger:
     """Begin a ledger, or continue the one that is there."""
     known = (folder / "ledger.jsonl").exists()
-    return (Ledger.reopen if known else Ledger.create)(folder, {"run": 1}, plan.unit_grid)
+    return (Ledger.reopen if known else Ledger.create)(folder, {"run": 1}, UnitGrid.of(plan.layout))
 
 
 def work_of(folder: Path, **changes: Any) -> Work:

@@ -12,7 +12,7 @@ import numpy as np
 from vemctl.errors import OptionError
 from vemctl.plugin import Footprint, Output, Triple
 from vemctl.prediction.block_shape import grow, share_out
-from vemctl.prediction.units import UnitGrid, divided
+from vemctl.prediction.units import divided
 from vemctl.tiles.grid import Region, TileGrid
 from vemctl.tiles.memory import BlockMemory, block_memory, computed_along
 from vemctl.volumes.volume import Header, Layout
@@ -64,14 +64,6 @@ class Plan:
     series: tuple[Series, ...]
     memory: BlockMemory
     network_bytes: int
-
-    @property
-    def unit_grid(self) -> UnitGrid:
-        """The units of the output, counted."""
-        layout = self.layout
-        return UnitGrid(
-            layout.shape, self.unit_shape, layout.num_channels or 1, layout.num_timepoints or 1
-        )
 
     @property
     def stage(self) -> str:

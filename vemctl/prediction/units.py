@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vemctl.plugin import Triple
+from vemctl.volumes.volume import Layout
 
 
 def divided(shape: Triple, step: Triple) -> Triple:
@@ -32,6 +33,13 @@ class UnitGrid:
     unit_shape: Triple
     num_channels: int = 1
     num_timepoints: int = 1
+
+    @classmethod
+    def of(cls, layout: Layout) -> UnitGrid:
+        """Return the units of which a stored level consists."""
+        return cls(
+            layout.shape, layout.shard_shape, layout.num_channels or 1, layout.num_timepoints or 1
+        )
 
     @property
     def along(self) -> Triple:

@@ -84,7 +84,7 @@ def seal_store(
     for level, one in enumerate(layouts):
         for name in metadata_paths(level, one):
             metadata[name] = _there(folder, name, _read(folder / name)).hex()
-    noted = np.zeros((sum(_grid(one).total for one in layouts), DIGEST_BYTES), np.uint8)
+    noted = np.zeros((sum(UnitGrid.of(one).total for one in layouts), DIGEST_BYTES), np.uint8)
     for entry in ledger.entries("final"):
         number = ledger.units.number(entry.timepoint, entry.channel, entry.start)
         noted[number] = np.frombuffer(bytes.fromhex(entry.checksum), np.uint8)
@@ -174,7 +174,9 @@ def _read_noted(path: Path) -> tuple[dict[str, bytes], list[Layout], Checksums] 
             head: Any = json.loads(file.readline())
             metadata = {str(k): bytes.fromhex(v) for k, v in head["metadata"].items()}
             layouts = [Layout.from_json(each) for each in head["levels"]]
-            noted = np.zeros((sum(_grid(one).total for one in layouts), DIGEST_BYTES), np.uint8)
+            noted = np.zeros(
+                (sum(UnitGrid.of(one).total for one in layouts), DIGEST_BYTES), np.uint8
+            )
             count = 0
             for count, line in enumerate(file, start=1):
                 noted[count - 1] = np.frombuffer(bytes.fromhex(line.decode()), np.uint8)
@@ -193,7 +195,7 @@ def _units(
     """Yield where every unit lies, in words, and its checksum; None if it is missing."""
     with ThreadPoolExecutor(REMOTE_READS if isinstance(folder, RemotePath) else 1) as pool:
         for level, layout in enumerate(layouts[first_level:], start=first_level):
-            grid = _grid(layout)
+            grid = UnitGrid.of(layout)
 
             def read(
                 number: int, level: int = level, layout: Layout = layout, grid: UnitGrid = grid
@@ -233,12 +235,6 @@ def _damage(where: str, found: bytes | None, noted: bytes) -> list[dict[str, str
 
 def _place(level: int, unit: Region, channel: int, timepoint: int) -> str:
     return f"level {level}, {show_region(unit)}, channel {channel}, time point {timepoint}"
-
-
-def _grid(layout: Layout) -> UnitGrid:
-    return UnitGrid(
-        layout.shape, layout.shard_shape, layout.num_channels or 1, layout.num_timepoints or 1
-    )
 
 
 def _none(output: Path, expected: Path, *, is_ours: bool = False) -> InputError:

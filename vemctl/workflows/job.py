@@ -80,10 +80,7 @@ class Job:
     @property
     def units(self) -> UnitGrid:
         """The units of the output, counted."""
-        layout = Layout.from_json(dict(self.layout))
-        return UnitGrid(
-            layout.shape, layout.shard_shape, layout.num_channels or 1, layout.num_timepoints or 1
-        )
+        return UnitGrid.of(Layout.from_json(dict(self.layout)))
 
     @property
     def blocks(self) -> BlockGrid:
