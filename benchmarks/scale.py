@@ -6,8 +6,10 @@ Run it from the checkout, on a quiet machine with two free cores::
     python benchmarks/scale.py workers      # one part: workers, million, tasks
 
 Every prediction is a fresh process, one thread to each worker. Starting processes and loading the
-network takes seconds and does not grow with the volume, so what is compared is the time that a
-volume of `LONG` planes takes more than one of `SHORT`. Rounds take turns; the medians count.
+network takes seconds and does not grow with the volume, so what is compared is the speed between a
+quarter and nine tenths of the volume. Speeds of shared machines wander, so each round gives a ratio
+and their median counts: one worker and one process run at the same time, on a core each; two
+workers take turns with one.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ import torch
 
 from vemctl.crew import clusters
 from vemctl.crew import tasks as crew
-from vemctl.events import Event, StageFinished, StageStarted
+from vemctl.events import Event, StageAdvanced, StageStarted
 from vemctl.plugin import Footprint, Output
 from vemctl.prediction.blocks import Task, missing_tasks
 from vemctl.prediction.ledger import Entry, Ledger
@@ -47,33 +50,38 @@ from vemctl.workflows.options import (
     TilingOptions,
 )
 
-SHORT, LONG = 8, 72
-EDGE = 64
-ROUNDS = 3
-WAYS = {"in-process": None, "one worker": 1, "two workers": 2}
+PLANES, EDGE = 96, 64
+ROUNDS = 7
 
 
 class Meter:
-    """Takes the time of a stage."""
+    """Notes when how many tiles of a prediction were done."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._began = 0.0
+        self._total = 0
+        self._seen: list[tuple[int, float]] = []
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, StageStarted):
-            self._began = time.perf_counter()
-        elif isinstance(event, StageFinished):
-            self.seconds[event.name] = time.perf_counter() - self._began
+        if isinstance(event, StageStarted) and event.name == "restoring":
+            self._total = event.total
+            self._seen = [(0, time.perf_counter())]
+        elif isinstance(event, StageAdvanced) and event.name == "restoring":
+            self._seen.append((self._seen[-1][0] + event.amount, time.perf_counter()))
+
+    def speed(self) -> float:
+        """Return tiles a second, from the first quarter to the last tenth."""
+        low, high = 0.25 * self._total, 0.9 * self._total
+        (some, then), *_, (more, now) = [each for each in self._seen if low <= each[0] <= high]
+        return (more - some) / (now - then)
 
 
-def predict_child(folder: Path, planes: int, workers: int | None) -> dict[str, Any]:
-    """Restore a volume of noise with denoise; return the seconds of restoring."""
+def predict_child(folder: Path, workers: int | None) -> dict[str, Any]:
+    """Restore a volume of noise with denoise; return its speed."""
     from vemctl import registry
     from vemctl.workflows.predict import predict
 
     source = folder / "in.npy"
-    noise = np.random.default_rng(0).integers(0, 256, (planes, EDGE, EDGE), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (PLANES, EDGE, EDGE), dtype=np.uint8)
     np.save(source, noise)
     meter = Meter()
     predict(
@@ -87,21 +95,32 @@ def predict_child(folder: Path, planes: int, workers: int | None) -> dict[str, A
         ),
         meter,
     )  # fmt: skip
-    return {"seconds": meter.seconds["restoring"]}
+    return {"speed": meter.speed()}
 
 
 def workers() -> None:
-    """Compare one process, one worker and two."""
-    taken: dict[str, list[float]] = {name: [] for name in WAYS}
+    """Compare one process with one worker, and one worker with two."""
+
+    def speed(count: int | None) -> float:
+        return float(child("predict", count)["speed"])
+
+    overheads, gains = [], []
     for _ in range(ROUNDS):
-        for name, count in WAYS.items():
-            short, long = (child("predict", planes, count)["seconds"] for planes in (SHORT, LONG))
-            taken[name].append(long - short)
-    for name, seconds in taken.items():
-        print(f"{name}: {', '.join(f'{s:.2f}' for s in seconds)} s")
-    median = {name: statistics.median(seconds) for name, seconds in taken.items()}
-    print(f"two workers over one: {median['one worker'] / median['two workers']:.3f} times as fast")
-    print(f"one worker over in-process, time: {median['one worker'] / median['in-process']:.3f}")
+        with ThreadPoolExecutor(2) as both:
+            process, worker = both.map(speed, [None, 1])
+        overheads.append(process / worker)
+        one, two = speed(1), speed(2)
+        gains.append(two / one)
+        print(
+            f"tiles/s: {process:.2f} in-process beside {worker:.2f} by a worker; "
+            f"{one:.2f} by one worker, {two:.2f} by two"
+        )
+    for text, ratios in (
+        ("one worker over in-process, time", overheads),
+        ("two workers over one, speed", gains),
+    ):
+        spread = f"{min(ratios):.3f} to {max(ratios):.3f}"
+        print(f"{text}: {statistics.median(ratios):.3f} ({spread} in {ROUNDS} rounds)")
 
 
 def million_plan() -> Plan:

@@ -16,7 +16,7 @@ from vemctl.crew.tasks import Report
 from vemctl.errors import Interrupted, VemctlError, WorkerError
 from vemctl.events import Event, Listener, Noted, one_at_a_time
 from vemctl.nn import device as devices
-from vemctl.prediction.allocator import give_back, share_arena
+from vemctl.prediction.allocator import give_back, settle_heap
 from vemctl.prediction.blocks import (
     Bench,
     Task,
@@ -128,7 +128,7 @@ def _make(work: BlockWork, tell: Tell, stop: threading.Event) -> Shop:
 
 
 def _open(work: BlockWork, listen: Listener, stop: threading.Event) -> Shop:
-    share_arena()
+    settle_heap()
     output = as_path(work.output)
     with contextlib.ExitStack() as stack:
         stack.enter_context(setting.as_asked(offline=work.offline))

@@ -13,7 +13,7 @@ from vemctl.events import Finished, Listener, Noted, ignore, one_at_a_time
 from vemctl.locks.claim import Slot
 from vemctl.locks.exclusive import exclusive
 from vemctl.plugin import Method
-from vemctl.prediction.allocator import share_arena
+from vemctl.prediction.allocator import settle_heap
 from vemctl.prediction.ledger import STAGES
 from vemctl.volumes.checks import partial_folder
 from vemctl.workflows.beginning import Begun, begin, describe_job, go_on, known_identity, writer
@@ -105,7 +105,7 @@ def predict(
     began = time.monotonic()
     stop = stop or threading.Event()
     listen = one_at_a_time(listen)
-    share_arena()
+    settle_heap()
     method = method_of(request)
     with (
         open_sources(request.inputs, method.inputs, request.input) as sources,
