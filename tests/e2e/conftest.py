@@ -21,6 +21,7 @@ from vemctl.workflows.checksums import NAME as CHECKSUMS
 from vemctl.workflows.run_record import RECORD
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+Start = Callable[..., subprocess.Popen[str]]
 
 
 def command(*words: object) -> list[str]:
@@ -48,7 +49,7 @@ def here(
 
 
 @pytest.fixture
-def start(fork: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
+def start(fork: Start) -> Start:
     """Return a function that starts vemctl in a process of its own, and does not wait for it.
 
     It is forked where torch is imported already, in the test's folder.
@@ -72,9 +73,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def noisy(tmp_path: Path) -> Path:
-    """Return a small 8-bit volume of noise."""
+    """Return a volume of noise: 27 units where `processes.CUT` cuts it, in 18 blocks."""
     path = tmp_path / "noisy.npy"
-    np.save(path, np.random.default_rng(5).integers(0, 256, (6, 66, 66), dtype=np.uint8))
+    np.save(path, np.random.default_rng(5).integers(0, 256, (6, 34, 34), dtype=np.uint8))
     return path
 
 

@@ -14,11 +14,12 @@ from typing import Any, Self
 
 import psutil
 
-from e2e.conftest import digests
+from e2e.conftest import Start, digests
 from vemctl.errors import VemctlError
 from vemctl.workflows.standing import status
 
-Fork = Callable[..., subprocess.Popen[str]]
+CUT = ("--chunk-shape", "2,8,8", "--shard-shape", "2,16,16", "--device", "cpu")
+BLOCKS = ("--block", "2,16,32")
 FAULTS = Path(__file__).parents[1] / "assets" / "faults"
 """Where a `sitecustomize` lies that brings the faults which the environment asks for."""
 
@@ -32,7 +33,7 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float = 120) -> Any:
     return found
 
 
-def started(fork: Fork, *words: object, before: str = "", **changed: str) -> subprocess.Popen[str]:
+def started(fork: Start, *words: object, before: str = "", **changed: str) -> subprocess.Popen[str]:
     """Start vemctl where torch is imported already, after the statement `before`."""
     given = f"import sys; sys.argv[1:] = {[*map(str, words)]}"
     code = f"{given}\n{before}\nfrom vemctl.__main__ import main; sys.exit(main())"
@@ -128,7 +129,7 @@ class Cluster:
     address : str
     """
 
-    def __init__(self, fork: Fork, folder: Path, **changed: str) -> None:
+    def __init__(self, fork: Start, folder: Path, **changed: str) -> None:
         self._fork = fork
         self._folder = folder
         self._processes: list[subprocess.Popen[str]] = []

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +11,10 @@ import torch
 from parity import load_fixture
 from safetensors.torch import load_file
 
+from e2e.conftest import Run
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.provenance import read_provenance
 
-Vemctl = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ("--generator-channels", "4,4,8,8,16", "--discriminator-filters", "4", "--patch", "2,32,32")
 DATA = ("--lm", "lm.npy", "--em", "em.npy")
 
@@ -35,7 +33,7 @@ def volumes(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def run(here: Vemctl) -> str:
+def run(here: Run) -> str:
     """Train two steps, and return the folder of the run."""
     done = here("train", "exem", *DATA, *SMALL, "--steps", "2", "-o", "run", "-q")
     assert done.returncode == 0, done.stderr
@@ -50,7 +48,7 @@ def whole(path: Path) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_a_region_equals_the_originals(here: Vemctl, tmp_path: Path) -> None:
+def test_a_region_equals_the_originals(here: Run, tmp_path: Path) -> None:
     """`--as-original` gives the published program's floats to 1e-4, of a Zarr array."""
     import zarr
 
@@ -67,7 +65,7 @@ def test_a_region_equals_the_originals(here: Vemctl, tmp_path: Path) -> None:
     np.testing.assert_allclose(made, arrays["result"], atol=1e-4)
 
 
-def test_a_run_is_trained_and_used(here: Vemctl, run: str, tmp_path: Path) -> None:
+def test_a_run_is_trained_and_used(here: Run, run: str, tmp_path: Path) -> None:
     """Both directions, in the types asked for; the tile is the patch unless another is named."""
     for name, words in (
         ("lm16", ("lm.npy",)),
@@ -94,7 +92,7 @@ def test_a_run_is_trained_and_used(here: Vemctl, run: str, tmp_path: Path) -> No
     assert "trained on patches of 2,32,32" in other.stderr
 
 
-def test_a_stopped_training_continues_as_if_it_had_not_been(here: Vemctl, tmp_path: Path) -> None:
+def test_a_stopped_training_continues_as_if_it_had_not_been(here: Run, tmp_path: Path) -> None:
     """With a replay buffer, a schedule and two micro-batches: the very weights and metrics."""
     words = (
         "train", "exem", *DATA, *SMALL, "-b", "2", "--accumulate", "2", "--replay-buffer", "2",
@@ -112,7 +110,7 @@ def test_a_stopped_training_continues_as_if_it_had_not_been(here: Vemctl, tmp_pa
     assert {"loss", "D_A", "content_B3", "val_polarity", "lr_G"} <= set(head.split(","))
 
 
-def test_ranges_of_the_training_are_never_guessed(here: Vemctl, tmp_path: Path) -> None:
+def test_ranges_of_the_training_are_never_guessed(here: Run, tmp_path: Path) -> None:
     """Of several a prediction asks for one, and a finetuning says what it does otherwise."""
     done = here("train", "exem", *DATA, "--lm", "em.npy", "--lm-range", "0,65535",
                 "--lm-range", "9,200", "--em-range", "1%,99%", *SMALL, "--steps", "1",
@@ -135,7 +133,7 @@ def test_ranges_of_the_training_are_never_guessed(here: Vemctl, tmp_path: Path) 
     assert "trained on by 1%,99%; --em-range" in tuned.stderr
 
 
-def test_the_published_programs_files_come_and_go(here: Vemctl, run: str, tmp_path: Path) -> None:
+def test_the_published_programs_files_come_and_go(here: Run, run: str, tmp_path: Path) -> None:
     """A run becomes one file for each network, and these become one file again."""
     done = here("weights", "import", run, "saved", "--method", "exem", "--layout", "original")
     assert done.returncode == 0, done.stderr
@@ -158,7 +156,7 @@ def test_the_published_programs_files_come_and_go(here: Vemctl, run: str, tmp_pa
         np.testing.assert_array_equal(*outputs)
 
 
-def test_finetuning_takes_what_is_there(here: Vemctl, run: str, tmp_path: Path) -> None:
+def test_finetuning_takes_what_is_there(here: Run, run: str, tmp_path: Path) -> None:
     """All networks of a run; of a single published file that one, and a warning names the rest."""
     assert here("weights", "import", run, "saved", "--method", "exem",
                 "--layout", "original").returncode == 0  # fmt: skip
@@ -194,7 +192,7 @@ def test_finetuning_takes_what_is_there(here: Vemctl, run: str, tmp_path: Path) 
         (("--lm", "none.npy", "--em", "em.npy"), "none.npy"),
     ],
 )
-def test_bad_input_gets_one_line(words, error: str, here: Vemctl, tmp_path: Path) -> None:
+def test_bad_input_gets_one_line(words, error: str, here: Run, tmp_path: Path) -> None:
     """What, where, what was expected, how to mend it; and nothing is left behind."""
     small = SMALL[:4] if "--generator-channels" not in words else SMALL[2:4]
     patch = () if "--patch" in words else SMALL[4:]

@@ -10,16 +10,16 @@ import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from e2e.conftest import Run, digests
+from e2e.conftest import Run, Start, digests
 from e2e.processes import (
     BEFORE,
+    BLOCKS,
+    CUT,
     FAULTS,
     Cluster,
-    Fork,
     error_in,
     family,
     kill,
@@ -32,29 +32,17 @@ from e2e.processes import (
     workers_of,
 )
 
-CUT = (
-    *("--chunk-shape", "2,8,8", "--shard-shape", "2,16,16"),
-    *("--device", "cpu", "--threads", "1", "--no-progress"),
-)
-BLOCKS = ("--block", "2,16,32")
+QUIET = ("--threads", "1", "--no-progress")
 
 pytestmark = pytest.mark.usefixtures("moody")
 
 
-@pytest.fixture
-def noisy(tmp_path: Path) -> Path:
-    """Return a volume of noise of 27 units in 18 blocks of 60 tiles."""
-    path = tmp_path / "noisy.npy"
-    np.save(path, np.random.default_rng(5).integers(0, 256, (6, 34, 34), dtype=np.uint8))
-    return path
-
-
 def predict(volume: Path, output: str, *more: object) -> list[str]:
-    return ["predict", "moody", str(volume), output, *CUT, *map(str, more)]
+    return ["predict", "moody", str(volume), output, *CUT, *QUIET, *map(str, more)]
 
 
 @pytest.mark.slow
-def test_a_worker_is_killed(here: Run, fork: Fork, noisy: Path, tmp_path: Path) -> None:
+def test_a_worker_is_killed(here: Run, fork: Start, noisy: Path, tmp_path: Path) -> None:
     """Its blocks go elsewhere, another takes its place, and meanwhile the status tells of it."""
     words = predict(noisy, "out/out.zarr", *BLOCKS)
     run = started(fork, *words, "--workers", "2", MOODY_DELAY="0.1")
@@ -76,7 +64,7 @@ def test_a_worker_is_killed(here: Run, fork: Fork, noisy: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_fifty_kills(here: Run, fork: Fork, noisy: Path, tmp_path: Path) -> None:
+def test_fifty_kills(here: Run, fork: Start, noisy: Path, tmp_path: Path) -> None:
     """Two of a run's processes, its client, then 47 whole runs and shards; then at its end.
 
     The workers of a client that was killed end within seconds. The bytes are the same.
@@ -107,7 +95,7 @@ def test_fifty_kills(here: Run, fork: Fork, noisy: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_scheduler_is_killed(here: Run, fork: Fork, noisy: Path, tmp_path: Path) -> None:
+def test_the_scheduler_is_killed(here: Run, fork: Start, noisy: Path, tmp_path: Path) -> None:
     """One line tells of it, and the run goes on elsewhere."""
     words = predict(noisy, "out/out.zarr", *BLOCKS)
     output = tmp_path / "out" / "out.zarr"
@@ -148,7 +136,7 @@ shutil.copytree("disk", "out")
 @pytest.mark.slow
 @pytest.mark.parametrize("spread", [[], ["--workers", "2"]])
 def test_the_disk_is_full(
-    spread: list[str], here: Run, fork: Fork, noisy: Path, tmp_path: Path
+    spread: list[str], here: Run, fork: Start, noisy: Path, tmp_path: Path
 ) -> None:
     """One line says so, also where a worker finds out; after making room the run goes on."""
     words = predict(noisy, "disk/out.zarr", *BLOCKS)
@@ -169,7 +157,7 @@ def test_the_disk_is_full(
     assert digests(tmp_path / "out") == digests(tmp_path / "plain")
 
 
-def test_a_file_grows_too_large(here: Run, fork: Fork, noisy: Path, tmp_path: Path) -> None:
+def test_a_file_grows_too_large(here: Run, fork: Start, noisy: Path, tmp_path: Path) -> None:
     """A limit of the system, here for the ledger: one line says so, and the run goes on later."""
     options = (*BLOCKS, "--shard-shape", "2,8,8")
     words = predict(noisy, "out/out.zarr", *options)
@@ -239,7 +227,7 @@ def test_files_are_damaged_between_runs(
 
 
 @pytest.mark.slow
-def test_clocks_are_wrong(here: Run, fork: Fork, noisy: Path, tmp_path: Path) -> None:
+def test_clocks_are_wrong(here: Run, fork: Start, noisy: Path, tmp_path: Path) -> None:
     """By a day, each in its own way: nobody is refused, and the status tells sensible times."""
     words = predict(noisy, "out/out.zarr", *BLOCKS)
     ahead, behind = with_faults(FAULT_CLOCK="86400"), with_faults(FAULT_CLOCK="-86400")
@@ -273,7 +261,7 @@ def test_weights_change_between_runs(
     weights = tmp_path / "w.pth"
     shutil.copy(checkpoint, weights)
     cut = ("--tile", "4,24,24", "--roi", "0:4,0:20,0:20", *BLOCKS)
-    words = ["predict", "denoise", str(noisy), "out.zarr", "-w", "w.pth", *CUT, *cut]
+    words = ["predict", "denoise", str(noisy), "out.zarr", "-w", "w.pth", *CUT, *QUIET, *cut]
     assert here(*words, "--shard", "1/2").returncode == 0
     state = torch.load(weights)
     next(iter(state["state_dict"].values())).add_(1e-3)
@@ -288,7 +276,7 @@ def test_weights_change_between_runs(
 
 
 @pytest.mark.slow
-def test_reads_fail(here: Run, fork: Fork, noisy: Path, tmp_path: Path) -> None:
+def test_reads_fail(here: Run, fork: Start, noisy: Path, tmp_path: Path) -> None:
     """What fails for a moment is read again, as often as needed; what stays is named."""
     assert here(*predict(noisy, "in.zarr")).returncode == 0
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +10,12 @@ import pytest
 import tifffile
 from parity import load_fixture
 
+from e2e.conftest import Run
 from vemctl.nn.own_weights import write_weights
 from vemctl.samples import synthetic_em
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.provenance import read_provenance
 
-Vemctl = Callable[..., subprocess.CompletedProcess[str]]
 EXPORT = Path(__file__).parent.parent / "assets" / "pssr_export"
 SMALL = (
     "--encoder", "wnresnet18", "--width", "4", "--patch", "1,16,16", "-b", "2",
@@ -81,7 +79,7 @@ def published(tmp_path: Path, name: str) -> tuple[dict[str, np.ndarray], Path]:
     ("name", "result"), [("pssr_pipeline", "result8"), ("pssr_pipeline_em", "result16")]
 )
 def test_stacks_become_what_the_published_programs_write(
-    name: str, result: str, here: Vemctl, tmp_path: Path
+    name: str, result: str, here: Run, tmp_path: Path
 ) -> None:
     """`--as-original` gives the script's 8 bit and the notebook's 16 bit, to one grey level."""
     arrays, weights = published(tmp_path, name)
@@ -98,7 +96,7 @@ def test_stacks_become_what_the_published_programs_write(
     assert np.mean(difference > 0) < 0.01
 
 
-def test_a_real_export_gives_what_it_gave(here: Vemctl, tmp_path: Path) -> None:
+def test_a_real_export_gives_what_it_gave(here: Run, tmp_path: Path) -> None:
     """Read without executing it; straight through the network, and in the input's units."""
     with np.load(EXPORT / "small_export_check.npz") as stored:
         image, expected = stored["input"], stored["prediction"]
@@ -114,7 +112,7 @@ def test_a_real_export_gives_what_it_gave(here: Vemctl, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tiling", [(), ("--tiling", "even", "--overlap", "0,2,2")])
 def test_size_units_and_place_of_the_result(
-    tiling: tuple[str, ...], here: Vemctl, tmp_path: Path
+    tiling: tuple[str, ...], here: Run, tmp_path: Path
 ) -> None:
     """Four times the pixels of a quarter of the size; values of the input's range and type."""
     done = here(
@@ -134,7 +132,7 @@ def test_size_units_and_place_of_the_result(
     np.testing.assert_array_equal(whole(tmp_path / "cut.zarr"), whole(tmp_path / "out.zarr"))
 
 
-def test_a_run_is_trained_and_used(here: Vemctl, tmp_path: Path) -> None:
+def test_a_run_is_trained_and_used(here: Run, tmp_path: Path) -> None:
     """From good images alone; its tile, range and pixels are those of the training."""
     done = here("train", "pssr", "good.npy", *SMALL, "--steps", "2", "-o", "run", "-q")
     assert done.returncode == 0, done.stderr
@@ -164,7 +162,7 @@ def test_a_run_is_trained_and_used(here: Vemctl, tmp_path: Path) -> None:
     assert named.returncode == 0, named.stderr
 
 
-def test_a_stopped_training_continues_as_if_it_had_not_been(here: Vemctl, tmp_path: Path) -> None:
+def test_a_stopped_training_continues_as_if_it_had_not_been(here: Run, tmp_path: Path) -> None:
     """The cycle, both moments, the sums of the batch normalisations: the very weights."""
     words = ("train", "pssr", "many", *SMALL, "--steps", "3", "--validate-every", "1",
              "--log-every", "1", "--accumulate", "1")  # fmt: skip
@@ -177,7 +175,7 @@ def test_a_stopped_training_continues_as_if_it_had_not_been(here: Vemctl, tmp_pa
 
 
 def test_a_prepared_set_is_trained_on_and_pairs_are(
-    here: Vemctl, tmp_path: Path, tissue: np.ndarray
+    here: Run, tmp_path: Path, tissue: np.ndarray
 ) -> None:
     """Three frames along z, written and read back; then real pairs of two sizes."""
     done = here(
@@ -199,7 +197,7 @@ def test_a_prepared_set_is_trained_on_and_pairs_are(
     assert paired.returncode == 0, paired.stderr
 
 
-def test_frames_over_time_keep_their_number_or_lose_the_ends(here: Vemctl, tmp_path: Path) -> None:
+def test_frames_over_time_keep_their_number_or_lose_the_ends(here: Run, tmp_path: Path) -> None:
     """A time lapse through weights for three frames: as long as it was, or as published."""
     movie = np.random.default_rng(0).integers(0, 255, (5, 20, 24), dtype=np.uint8)
     write_tiff(tmp_path / "movie.tif", movie, "TYX")
@@ -234,7 +232,7 @@ BAD = [
 
 @pytest.mark.parametrize(("words", "cure"), BAD, ids=[" ".join(words) for words, _ in BAD])
 def test_bad_input_gets_one_line(
-    words: tuple[str, ...], cure: str, here: Vemctl, tmp_path: Path
+    words: tuple[str, ...], cure: str, here: Run, tmp_path: Path
 ) -> None:
     """What, where, what was expected, and how to mend it; nothing is written."""
     tifffile.imwrite(tmp_path / "rgb.tif", np.zeros((40, 48, 3), np.uint8), photometric="rgb")
@@ -267,7 +265,7 @@ BAD_TRAINING = [
     ("words", "cure"), BAD_TRAINING, ids=[" ".join(words) for words, _ in BAD_TRAINING]
 )
 def test_bad_training_gets_one_line(
-    words: tuple[str, ...], cure: str, here: Vemctl, tmp_path: Path
+    words: tuple[str, ...], cure: str, here: Run, tmp_path: Path
 ) -> None:
     """Before a step is made; no run is left."""
     done = here("train", "pssr", *words, "--width", "4", "--steps", "1", "-o", "run", "-q")
@@ -277,7 +275,7 @@ def test_bad_training_gets_one_line(
     assert not (tmp_path / "run").exists()
 
 
-def test_other_networks_are_told_apart(here: Vemctl, tmp_path: Path) -> None:
+def test_other_networks_are_told_apart(here: Run, tmp_path: Path) -> None:
     """Weights of the successor, and of something else, are refused by name."""
     import torch
 

@@ -6,35 +6,22 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from e2e.conftest import Run, digests
+from e2e.conftest import Run, Start, digests
+from e2e.processes import CUT
 from vemctl.__main__ import main
 
-Start = Callable[..., subprocess.Popen[str]]
-CUT = (
-    *("--chunk-shape", "2,8,8", "--shard-shape", "2,16,16", "--delay", "0.04"),
-    *("--device", "cpu", "--no-progress"),
-)
 KILLS = 3
 
 pytestmark = pytest.mark.usefixtures("moody")
 
 
-@pytest.fixture
-def noisy(tmp_path: Path) -> Path:
-    """Return a volume of noise of 27 units, which take a moment each."""
-    path = tmp_path / "noisy.npy"
-    np.save(path, np.random.default_rng(5).integers(0, 256, (6, 34, 34), dtype=np.uint8))
-    return path
-
-
 def predict(noisy: Path, output: str, *more: str) -> list[str]:
-    return ["predict", "moody", str(noisy), output, *CUT, *more]
+    return ["predict", "moody", str(noisy), output, *CUT, "--no-progress", "--delay", "0.04", *more]
 
 
 def wait_for_units(ledger: Path, count: int, process: subprocess.Popen[str]) -> None:

@@ -18,7 +18,7 @@ import torch
 from scipy import signal
 from vemctl_rldfn.deconvolving import DualViewDeconvolution
 
-from e2e.conftest import digests
+from e2e.conftest import Run, Start, digests
 from e2e.rldfn_files import (
     PREDICT,
     PSFS,
@@ -39,8 +39,6 @@ from e2e.vsisr_files import write_generator
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.provenance import read_provenance
 
-Vemctl = Callable[..., subprocess.CompletedProcess[str]]
-Start = Callable[..., subprocess.Popen[str]]
 Fuse = Callable[..., np.ndarray]
 VIEWS = ("a.tif", "--view-b", "b.tif")
 SHARDS = ("--chunk-shape", "12,12,12", "--shard-shape", "12,12,12")
@@ -54,7 +52,7 @@ def files(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def fuse(here: Vemctl, files: None, tmp_path: Path) -> Fuse:
+def fuse(here: Run, files: None, tmp_path: Path) -> Fuse:
     """Return a function that fuses two files without a warning, and returns the result."""
 
     def restore(output: str, *words: object, a: str = "a.tif", b: str = "b.tif") -> np.ndarray:
@@ -75,7 +73,7 @@ def without_names(folder: Path) -> dict[str, str]:
     ("words", "expected"), [((), "out_step4"), (("--normalize", "none"), "out_test")]
 )
 def test_as_original_is_what_the_published_scripts_write(
-    words: tuple[str, ...], expected: str, here: Vemctl, tmp_path: Path
+    words: tuple[str, ...], expected: str, here: Run, tmp_path: Path
 ) -> None:
     """From their files, to their floats; what they leave out of the field is 0."""
     arrays = write_published(tmp_path)
@@ -112,7 +110,7 @@ def test_the_bytes_do_not_depend_on_how_a_run_is_cut(fuse: Fuse, tmp_path: Path)
 
 @pytest.mark.slow
 def test_killed_and_resumed_gives_the_same_bytes(
-    fuse: Fuse, here: Vemctl, start: Start, tmp_path: Path
+    fuse: Fuse, here: Run, start: Start, tmp_path: Path
 ) -> None:
     """Kill -9 in the middle, twice; resumed with another block size."""
     for view, values in zip("ab", views_of((12, 12, 84)), strict=True):
@@ -191,7 +189,7 @@ def test_plain_deconvolution_needs_no_weights(fuse: Fuse, tmp_path: Path) -> Non
     np.testing.assert_allclose(unit * sum(highest) / 2, made, rtol=1e-5)
 
 
-def test_zarr_in_and_out_and_run_again(fuse: Fuse, here: Vemctl, tmp_path: Path) -> None:
+def test_zarr_in_and_out_and_run_again(fuse: Fuse, here: Run, tmp_path: Path) -> None:
     """Voxels stay, the record tells what was used, and rerun gives the same bytes."""
     for view, values in zip("ab", views_of(), strict=True):
         write_zarr(tmp_path, view, values)
@@ -216,7 +214,7 @@ def test_zarr_in_and_out_and_run_again(fuse: Fuse, here: Vemctl, tmp_path: Path)
 
 
 def test_a_dry_run_tells_what_is_settled_and_what_it_takes(
-    files: None, here: Vemctl, tmp_path: Path
+    files: None, here: Run, tmp_path: Path
 ) -> None:
     """As JSON, with bytes of the device; nothing is written."""
     plans = []
@@ -250,7 +248,7 @@ def test_of_nothing_nothing_is_made(mode: str, fuse: Fuse, tmp_path: Path) -> No
     assert fuse("thin.npy", "--mode", mode, *weights, *PSFS, *SMALL).min() > 0
 
 
-def test_doubts_are_told(files: None, here: Vemctl, tmp_path: Path) -> None:
+def test_doubts_are_told(files: None, here: Run, tmp_path: Path) -> None:
     """Swapped functions, those that tiles cut off, and those whose edges shift the result."""
     rng = np.random.default_rng(3)
     truth = np.where(rng.random((32, 24, 48)) > 0.995, 1.0, 0.0)
@@ -301,7 +299,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("words", "error"), OPTIONS, ids=[" ".join(w[-2:]) for w, _ in OPTIONS])
 def test_options_that_make_no_sense_get_one_line(
-    words: tuple[str, ...], error: str, files: None, here: Vemctl, tmp_path: Path
+    words: tuple[str, ...], error: str, files: None, here: Run, tmp_path: Path
 ) -> None:
     """What was given, and what was expected; nothing is left behind."""
     done = here("predict", "rldfn", "a.tif", "bad.zarr", "--view-b", "b.tif", *WEIGHTS, *words)
@@ -318,7 +316,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def test_weights_of_something_else_get_one_line(here: Vemctl, tmp_path: Path) -> None:
+def test_weights_of_something_else_get_one_line(here: Run, tmp_path: Path) -> None:
     """A part of what fuses, what only judges, another method's, and none."""
     write_all(tmp_path)
     shutil.copytree(tmp_path / "fusion", tmp_path / "lone")
@@ -348,7 +346,7 @@ def test_weights_of_something_else_get_one_line(here: Vemctl, tmp_path: Path) ->
     assert "rldfn needs weights" in one_line(done)
 
 
-def test_views_that_do_not_fit_get_one_line(files: None, here: Vemctl, tmp_path: Path) -> None:
+def test_views_that_do_not_fit_get_one_line(files: None, here: Run, tmp_path: Path) -> None:
     """Other shapes, voxels that nobody tells, voxels that are no cubes or not the same."""
     a, b = views_of()
     np.save(tmp_path / "bare_a.npy", a)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,13 @@ import tifffile
 import torch
 from safetensors.torch import load_file
 
+from e2e.conftest import Run
 from e2e.rldfn_files import VOXEL, psf_of, whole, write_fusion, write_volume
 from vemctl.__main__ import main
 from vemctl.samples import reflective_stack
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.provenance import read_provenance
 
-Vemctl = Callable[..., subprocess.CompletedProcess[str]]
 SPLIT = ("--voxel-size", f"92.6,{VOXEL},{VOXEL}", "--angles", "0", "--split-range", "-3,3")
 VIEWS = ("--view-a", "views/ViewA", "--view-b", "views/ViewB")
 SMALL = (
@@ -59,7 +58,7 @@ def run(made: Path, views: str, tmp_path: Path) -> str:
     return "run"
 
 
-def fused(here: Vemctl, output: str, *words: object) -> np.ndarray:
+def fused(here: Run, output: str, *words: object) -> np.ndarray:
     """Fuse both views."""
     done = here(
         "predict", "rldfn", "views/ViewA", output, "--view-b", "views/ViewB", *words, *TILE, "-q"
@@ -77,7 +76,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def test_a_stack_becomes_two_views(here: Vemctl, tmp_path: Path) -> None:
+def test_a_stack_becomes_two_views(here: Run, tmp_path: Path) -> None:
     """With what was found told and recorded; TIFFs have the very values; a dry run writes none."""
     np.save(tmp_path / "stack.npy", reflective_stack(1, (32, 24, 16)).stack)
     planned = here("prepare", "rldfn", "stack.npy", "views", *SPLIT, "--dry-run", "--json", "-q")
@@ -104,9 +103,7 @@ def test_a_stack_becomes_two_views(here: Vemctl, tmp_path: Path) -> None:
         np.testing.assert_array_equal(whole(tmp_path / "tiffs" / view / "stack.tif"), made)
 
 
-def test_a_run_is_used_with_its_point_spread_functions(
-    here: Vemctl, run: str, tmp_path: Path
-) -> None:
+def test_a_run_is_used_with_its_point_spread_functions(here: Run, run: str, tmp_path: Path) -> None:
     """As with these from files, and otherwise than with theoretical ones of the usual size."""
     with (tmp_path / run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -129,7 +126,7 @@ def test_a_run_is_used_with_its_point_spread_functions(
     assert record["settled"]["psf"] == "weights"
 
 
-def test_the_published_programs_files_come_and_go(here: Vemctl, run: str, tmp_path: Path) -> None:
+def test_the_published_programs_files_come_and_go(here: Run, run: str, tmp_path: Path) -> None:
     """A run becomes five files, which fuse alike, and one file again."""
     done = here("weights", "import", run, "saved", "--method", "rldfn", "--layout", "original")
     assert done.returncode == 0, done.stderr
@@ -151,7 +148,7 @@ def test_the_published_programs_files_come_and_go(here: Vemctl, run: str, tmp_pa
     np.testing.assert_array_equal(outputs[0], fused(here, "run.npy", "-w", run))
 
 
-def test_the_published_files_are_fine_tuned(here: Vemctl, views: str, tmp_path: Path) -> None:
+def test_the_published_files_are_fine_tuned(here: Run, views: str, tmp_path: Path) -> None:
     """All five are begun with, the spare one stays; of two networks the rest begins anew."""
     write_fusion(tmp_path / "five", NETWORKS)
     write_fusion(tmp_path / "two" / "checkpoints" / "iteration7")
@@ -177,7 +174,7 @@ def test_the_published_files_are_fine_tuned(here: Vemctl, views: str, tmp_path: 
 
 
 def test_a_stopped_training_continues_as_if_it_had_not_been(
-    here: Vemctl, run: str, tmp_path: Path
+    here: Run, run: str, tmp_path: Path
 ) -> None:
     """The very weights and metrics."""
     words = ("train", "rldfn", *VIEWS, *SMALL, "-o", "parts", "-q")
@@ -188,7 +185,7 @@ def test_a_stopped_training_continues_as_if_it_had_not_been(
         assert (tmp_path / run / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
 
-def test_a_dry_run_trains_nothing(here: Vemctl, views: str, tmp_path: Path) -> None:
+def test_a_dry_run_trains_nothing(here: Run, views: str, tmp_path: Path) -> None:
     """It tells what a step takes, and what the first losses are."""
     words = (*VIEWS, *SMALL, "--steps", "2", "-o", "new", "--dry-run", "--json", "-q")
     done = here("train", "rldfn", *words)
@@ -219,7 +216,7 @@ ERRORS = [
 
 @pytest.mark.parametrize(("words", "error"), ERRORS, ids=[error[:30] for _, error in ERRORS])
 def test_bad_input_gets_one_line(
-    words: tuple[str, ...], error: str, here: Vemctl, views: str, tmp_path: Path
+    words: tuple[str, ...], error: str, here: Run, views: str, tmp_path: Path
 ) -> None:
     """What, where, what was expected, how to mend it; and nothing is left behind."""
     write_volume(tmp_path / "lone" / "cell.tif", np.ones((15, 24, 30), np.uint16))

@@ -9,12 +9,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from e2e.conftest import Run
 from e2e.rldfn_files import whole, write_fusion
 from e2e.vsisr_files import PIXEL, write_deltavision, write_generator, write_microscope
 from vemctl.samples import reflective_raw
@@ -33,8 +33,6 @@ SETTINGS = {
     "FUSION_OPTIONS": "--margin 4",
 }
 FINE = PIXEL / 1.5
-
-Vemctl = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -72,7 +70,7 @@ def run(
 
 @pytest.mark.slow
 def test_raw_data_become_a_fused_volume(
-    environment: dict[str, str], here: Vemctl, tmp_path: Path
+    environment: dict[str, str], here: Run, tmp_path: Path
 ) -> None:
     """Axes and voxels are right after every step; a second run makes nothing anew."""
     words = [SCRIPT, "raw/my cell.mrc", "my results"]

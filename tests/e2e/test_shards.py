@@ -6,40 +6,19 @@ import json
 import random
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from e2e.conftest import Run, digests
-
-Start = Callable[..., subprocess.Popen[str]]
-CUT = (
-    *("--chunk-shape", "2,8,8", "--shard-shape", "2,16,16"),
-    *("--device", "cpu", "--no-progress", "--block", "2,16,32"),
-)
+from e2e.conftest import Run, Start
+from e2e.processes import BLOCKS, CUT, files
 
 pytestmark = pytest.mark.usefixtures("moody")
 
 
-@pytest.fixture
-def noisy(tmp_path: Path) -> Path:
-    """Return a volume of noise of 27 units in 18 blocks."""
-    path = tmp_path / "noisy.npy"
-    np.save(path, np.random.default_rng(5).integers(0, 256, (6, 34, 34), dtype=np.uint8))
-    return path
-
-
 def words(noisy: Path, output: str, *more: str) -> list[str]:
-    return ["predict", "moody", str(noisy), output, *CUT, *more]
-
-
-def files(store: Path) -> dict[str, str]:
-    """Return the digests of a store, but of what has the image's name."""
-    return {name: digest for name, digest in digests(store).items() if name != "zarr.json"}
+    return ["predict", "moody", str(noisy), output, *CUT, *BLOCKS, "--no-progress", *more]
 
 
 def test_shards_in_any_order_give_the_same_bytes(here: Run, noisy: Path, tmp_path: Path) -> None:

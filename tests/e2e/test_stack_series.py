@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 
-Vemctl = Callable[..., subprocess.CompletedProcess[str]]
+from e2e.conftest import Run
+
 SHAPE = (3, 5, 16, 16)
 
 
@@ -26,7 +25,7 @@ def series(tmp_path: Path) -> np.ndarray:
 
 
 def test_every_stack_of_a_folder_is_restored(
-    here: Vemctl, tmp_path: Path, checkpoint: Path, series: np.ndarray
+    here: Run, tmp_path: Path, checkpoint: Path, series: np.ndarray
 ) -> None:
     """The series is told and restored as one array with its time points would be."""
     told = json.loads(here("info", "series", "--json").stdout)
@@ -44,7 +43,7 @@ def test_every_stack_of_a_folder_is_restored(
 
 
 def test_a_changed_stack_is_noticed_on_resuming(
-    here: Vemctl, tmp_path: Path, checkpoint: Path, series: np.ndarray
+    here: Run, tmp_path: Path, checkpoint: Path, series: np.ndarray
 ) -> None:
     """An output of a series is not taken for that of another, which differs in one file."""
     words = ("predict", "denoise", "series", "out.npy", "-w", checkpoint, "--tile", "5,16,16")

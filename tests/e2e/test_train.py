@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +16,11 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from e2e.conftest import Run, Start, digests
 from vemctl import registry
 from vemctl.__main__ import main
 
-from .conftest import digests
-
 TINY = Path(__file__).parents[1] / "assets" / "vemctl-tiny"
-Vemctl = Callable[..., subprocess.CompletedProcess[str]]
-Start = Callable[..., subprocess.Popen[str]]
 FACTS = "Metadata-Version: 2.1\nName: vemctl-tiny\nVersion: 0.1.0\n"
 
 
@@ -44,7 +41,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def vemctl(environment: dict[str, str], start: Start) -> Vemctl:
+def vemctl(environment: dict[str, str], start: Start) -> Run:
     """Return a function that runs vemctl in a process of its own."""
 
     def run(*words: object, **changed: str) -> subprocess.CompletedProcess[str]:
@@ -86,8 +83,8 @@ def enter(folder: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyP
 
 @pytest.fixture
 def here(
-    here: Vemctl, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Vemctl]:
+    here: Run, environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Run]:
     """Return a function that runs vemctl in this process, which is quicker."""
     enter(tmp_path, environment, monkeypatch)
     yield here
@@ -110,7 +107,7 @@ def same_run(first: Path, second: Path) -> None:
         assert ours.read_bytes() == theirs.read_bytes(), name
 
 
-def test_a_run_is_trained_recorded_and_used(here: Vemctl, tmp_path: Path) -> None:
+def test_a_run_is_trained_recorded_and_used(here: Run, tmp_path: Path) -> None:
     """Loss falls; metrics, previews, checkpoints, log and record are there; predict takes it."""
     done = here(*TRAIN, "-o", "runs/a", "--steps", "160")
     assert done.returncode == 0, done.stderr
@@ -137,7 +134,7 @@ def test_a_run_is_trained_recorded_and_used(here: Vemctl, tmp_path: Path) -> Non
     assert np.mean((after - truth) ** 2) < np.mean((before - truth) ** 2)
 
 
-def test_what_was_gained_is_told_once(here: Vemctl, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_gained_is_told_once(here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a table, or in the last line of JSON, and not at all where only errors are wanted."""
     from vemctl_tiny.trainer import TinyTrainer
 
@@ -159,9 +156,7 @@ def test_what_was_gained_is_told_once(here: Vemctl, monkeypatch: pytest.MonkeyPa
     assert here(*short, "-o", "j", "--json", "-q", "--resume").returncode == 0
 
 
-def test_batches_depend_on_nothing_but_the_seed(
-    vemctl: Vemctl, here: Vemctl, tmp_path: Path
-) -> None:
+def test_batches_depend_on_nothing_but_the_seed(vemctl: Run, here: Run, tmp_path: Path) -> None:
     """Worker processes, a decoded cache, or the way of counting: the same bytes; a seed is not."""
     assert here(*TRAIN, "-o", "a", "--steps", "20").returncode == 0
     assert vemctl(*TRAIN, "-o", "b", "--epochs", "2", "--workers", "2").returncode == 0
@@ -172,7 +167,7 @@ def test_batches_depend_on_nothing_but_the_seed(
     assert (tmp_path / "a/metrics.csv").read_text() != (tmp_path / "d/metrics.csv").read_text()
 
 
-def test_a_stopped_run_continues_as_if_it_had_not_been(here: Vemctl, tmp_path: Path) -> None:
+def test_a_stopped_run_continues_as_if_it_had_not_been(here: Run, tmp_path: Path) -> None:
     """Stopped by its budget at an odd step, then continued: the same rows and weights."""
     assert here(*TRAIN, "-o", "whole", "--steps", "30").returncode == 0
     assert here(*TRAIN, "-o", "parts", "--steps", "13", "--validate-every", "10").returncode == 0
@@ -211,7 +206,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_signal_costs_nothing(
     kind: signal.Signals,
     uninterrupted: Path,
-    here: Vemctl,
+    here: Run,
     start: Start,
     environment: dict[str, str],
     tmp_path: Path,
@@ -234,9 +229,7 @@ def test_a_signal_costs_nothing(
     same_run(uninterrupted, tmp_path / "parts")
 
 
-def test_several_processes_learn_what_one_does(
-    vemctl: Vemctl, here: Vemctl, tmp_path: Path
-) -> None:
+def test_several_processes_learn_what_one_does(vemctl: Run, here: Run, tmp_path: Path) -> None:
     """Two processes share the batch of one, or one takes it in parts: the same gradients."""
     words = (*TRAIN, "--steps", "10", "-b", "4", "--dropout", "0")
     for name, run, more in (
@@ -259,7 +252,7 @@ def test_several_processes_learn_what_one_does(
 
 
 def test_several_processes_stop_together_and_say_so_once(
-    environment: dict[str, str], here: Vemctl, start: Start, tmp_path: Path
+    environment: dict[str, str], here: Run, start: Start, tmp_path: Path
 ) -> None:
     """The signal goes to the one that started them; nobody is left behind.
 
@@ -286,9 +279,7 @@ def test_several_processes_stop_together_and_say_so_once(
     assert f"continuing after step {step}" in done.stderr
 
 
-def test_torchrun_is_understood(
-    environment: dict[str, str], tmp_path: Path, vemctl: Vemctl
-) -> None:
+def test_torchrun_is_understood(environment: dict[str, str], tmp_path: Path, vemctl: Run) -> None:
     """As clusters start it, with one process per device."""
     words = (*TRAIN, "--steps", "6", "-b", "2", "-o", "run")
     done = subprocess.run(
@@ -300,7 +291,7 @@ def test_torchrun_is_understood(
     assert (tmp_path / "run" / "checkpoints" / "last.safetensors").exists()
 
 
-def test_finetuning_starts_from_weights(here: Vemctl, tmp_path: Path) -> None:
+def test_finetuning_starts_from_weights(here: Run, tmp_path: Path) -> None:
     """Of a run, by their name, and the run tells which."""
     assert here(*TRAIN, "-o", "a", "--steps", "20").returncode == 0
     words = ("finetune", *TRAIN[1:], "-o", "b", "--steps", "10", "-w", "a@last")
@@ -316,7 +307,7 @@ def test_finetuning_starts_from_weights(here: Vemctl, tmp_path: Path) -> None:
     assert "needs weights, and none are published" in one_line(here(*words[:-2], "-o", "c"))
 
 
-def test_events_are_json_lines_and_a_plan_writes_nothing(here: Vemctl, tmp_path: Path) -> None:
+def test_events_are_json_lines_and_a_plan_writes_nothing(here: Run, tmp_path: Path) -> None:
     """For pipelines."""
     done = here(*TRAIN, "-o", "a", "--steps", "8", "--json", "-q")
     assert done.stderr == ""
@@ -354,14 +345,14 @@ def test_events_are_json_lines_and_a_plan_writes_nothing(here: Vemctl, tmp_path:
     ],
 )
 def test_bad_input_is_one_line(
-    words: tuple[str, ...], cure: str, here: Vemctl, tmp_path: Path
+    words: tuple[str, ...], cure: str, here: Run, tmp_path: Path
 ) -> None:
     """And no folder is left behind."""
     assert cure in one_line(here("train", "tiny", *words, "-o", "run"))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_not_overwritten_and_not_mixed_up(here: Vemctl, tmp_path: Path) -> None:
+def test_a_run_is_not_overwritten_and_not_mixed_up(here: Run, tmp_path: Path) -> None:
     """Another name, the same settings, or leave to change them."""
     assert here(*TRAIN, "-o", "a", "--steps", "4").returncode == 0
     before = digests(tmp_path / "a")
@@ -381,7 +372,7 @@ def test_a_run_is_not_overwritten_and_not_mixed_up(here: Vemctl, tmp_path: Path)
     assert "--out is missing" in one_line(here(*TRAIN))
 
 
-def test_a_loss_that_is_no_number_stops_the_training(here: Vemctl, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_stops_the_training(here: Run, tmp_path: Path) -> None:
     """The line says which and when, and the checkpoint from before stays."""
     words = (*TRAIN, "-o", "a", "--checkpoint-steps", "2", "--log-every", "2")
     assert here(*words, "--steps", "2").returncode == 0

@@ -6,7 +6,6 @@ import hashlib
 import json
 import random
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 from parity import load_fixture
 
-from e2e.conftest import digests
+from e2e.conftest import Run, Start, digests
 from e2e.vsisr_files import (
     PIXEL,
     PREDICT,
@@ -32,8 +31,6 @@ from e2e.vsisr_files import (
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.provenance import read_provenance
 
-Vemctl = Callable[..., subprocess.CompletedProcess[str]]
-Start = Callable[..., subprocess.Popen[str]]
 ENLARGED = (4, 33, 27)
 
 
@@ -44,7 +41,7 @@ def files(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def predict(here: Vemctl, tmp_path: Path) -> Callable[..., np.ndarray]:
+def predict(here: Run, tmp_path: Path) -> Callable[..., np.ndarray]:
     """Return a function that restores a file and returns the result."""
 
     def restore(source: str, output: str, *words: object, **where: int) -> np.ndarray:
@@ -58,7 +55,7 @@ def predict(here: Vemctl, tmp_path: Path) -> Callable[..., np.ndarray]:
 @pytest.mark.parametrize("output", ["out.zarr", "out.tif"])
 @pytest.mark.parametrize("source", ["in.tif", "in.mrc"])
 def test_size_units_and_origin_of_the_result(
-    source: str, output: str, here: Vemctl, tmp_path: Path
+    source: str, output: str, here: Run, tmp_path: Path
 ) -> None:
     """Six slices less, 1.5 times the pixels; the values are those of a plain composition."""
     write_deltavision(tmp_path / "in.mrc", blobs())
@@ -76,7 +73,7 @@ def test_size_units_and_origin_of_the_result(
 
 
 def test_the_record_tells_all_files_by_their_digests(
-    predict: Callable[..., np.ndarray], here: Vemctl, tmp_path: Path
+    predict: Callable[..., np.ndarray], here: Run, tmp_path: Path
 ) -> None:
     """Of the weights, and of the transfer functions together: another file is another digest."""
     predict("in.tif", "out.zarr")
@@ -143,7 +140,7 @@ def test_the_profile_along_z_is_the_originals(
 
 
 def test_ideal_transfer_functions_are_built(
-    predict: Callable[..., np.ndarray], here: Vemctl, tmp_path: Path
+    predict: Callable[..., np.ndarray], here: Run, tmp_path: Path
 ) -> None:
     """From numbers alone, with the pixel of the volume, or the one that is named."""
     numbers = ("--na", "1.1", "--emission", "525", "--excitation", "488")
@@ -181,9 +178,7 @@ def test_the_bytes_do_not_depend_on_how_a_run_is_cut(
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_gives_the_same_bytes(
-    here: Vemctl, start: Start, tmp_path: Path
-) -> None:
+def test_killed_and_resumed_gives_the_same_bytes(here: Run, start: Start, tmp_path: Path) -> None:
     """Kill -9 in the middle, twice; resumed with another block size."""
     write_stack(tmp_path / "deep.tif", blobs((36, *SHAPE[1:])))
     shards = ("--chunk-shape", "1,33,27", "--shard-shape", "2,33,27", "-q")
@@ -212,7 +207,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     }
 
 
-def test_a_dry_run_tells_what_is_settled_and_what_it_takes(here: Vemctl, tmp_path: Path) -> None:
+def test_a_dry_run_tells_what_is_settled_and_what_it_takes(here: Run, tmp_path: Path) -> None:
     """As JSON, with bytes of the device; nothing is written."""
     plans = []
     for words in ((), ("-b", "4"), ("--orientations", "1")):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from vemctl_vsisr.discriminator import Discriminator
 from vemctl_vsisr.network import Generator
 
+from e2e.conftest import Run
 from e2e.vsisr_files import (
     PREDICT,
     SHAPE,
@@ -26,7 +26,6 @@ from e2e.vsisr_files import (
 )
 from vemctl.nn.own_weights import write_weights
 
-Vemctl = Callable[..., subprocess.CompletedProcess[str]]
 Predict = Callable[..., np.ndarray]
 
 
@@ -37,7 +36,7 @@ def files(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def predict(here: Vemctl, tmp_path: Path) -> Predict:
+def predict(here: Run, tmp_path: Path) -> Predict:
     """Return a function that restores a file and returns the result."""
 
     def restore(source: str, output: str, *words: object, **where: int) -> np.ndarray:
@@ -87,7 +86,7 @@ def test_time_points_may_have_the_full_range_each(
 
 
 def test_channels_have_microscopes_of_their_own(
-    predict: Predict, here: Vemctl, tmp_path: Path
+    predict: Predict, here: Run, tmp_path: Path
 ) -> None:
     """Each is what it is alone, with its transfer functions or with those for all."""
     write_microscope(tmp_path / "other", 22.0)
@@ -146,7 +145,7 @@ def test_thin_volumes_are_restored(depth: int, predict: Predict, tmp_path: Path)
     np.testing.assert_allclose(made.reshape(expected.shape).astype(int), expected, rtol=0, atol=2)
 
 
-def test_a_blank_volume_stays_blank(here: Vemctl, series: np.ndarray, tmp_path: Path) -> None:
+def test_a_blank_volume_stays_blank(here: Run, series: np.ndarray, tmp_path: Path) -> None:
     """And the user is told which time point it is; the others are what they are without it."""
     write_stack(tmp_path / "blank.tif", np.full(SHAPE, 7, np.uint16))
     for words in ((), ("--no-adjust-intensity",)):
@@ -202,7 +201,7 @@ def test_a_region_is_restored_as_if_cut_before(predict: Predict, tmp_path: Path)
     np.testing.assert_array_equal(region, predict("cut.tif", "cut.zarr"))
 
 
-def test_percentiles_take_a_hot_pixel_away(predict: Predict, here: Vemctl, tmp_path: Path) -> None:
+def test_percentiles_take_a_hot_pixel_away(predict: Predict, here: Run, tmp_path: Path) -> None:
     """By it the rest is dimmed for the network; where percentiles meet, it is told."""
     hot = blobs()
     hot[0, 3, 3] = 65535
@@ -222,7 +221,7 @@ def test_percentiles_take_a_hot_pixel_away(predict: Predict, here: Vemctl, tmp_p
     assert not np.load(tmp_path / "s.npy").any()
 
 
-def test_weights_that_are_meant_to_be_fine_tuned_are_told(here: Vemctl, tmp_path: Path) -> None:
+def test_weights_that_are_meant_to_be_fine_tuned_are_told(here: Run, tmp_path: Path) -> None:
     """By what is stored beside them."""
     network = Generator(7, 1, 1, 3)
     for stage in ("meta", "fine-tuned"):
@@ -263,7 +262,7 @@ BAD = [
 
 @pytest.mark.parametrize(("words", "cure"), BAD, ids=[" ".join(words) for words, _ in BAD])
 def test_bad_requests_get_one_line(
-    words: tuple[str, ...], cure: str, here: Vemctl, tmp_path: Path
+    words: tuple[str, ...], cure: str, here: Run, tmp_path: Path
 ) -> None:
     """What, where, what was expected, and how to mend it; nothing is written."""
     shutil.copytree(tmp_path / "optics", tmp_path / "lacking")

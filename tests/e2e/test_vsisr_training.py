@@ -5,20 +5,17 @@ from __future__ import annotations
 import csv
 import json
 import signal
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from e2e.conftest import Run, Start
 from e2e.vsisr_files import PIXEL, PREDICT, whole, write_all, write_cell, write_deltavision
 from vemctl.volumes.open import open_volume
 from vemctl.volumes.provenance import read_provenance
 
-Vemctl = Callable[..., subprocess.CompletedProcess[str]]
-Start = Callable[..., subprocess.Popen[str]]
 PAIRS = ("--patch-size", "16", "--patches-per-cell", "4")
 TUNE = ("-w", "small.pth", "-b", "2", "--validate-every", "1", "--log-every", "1")
 SMALL_TASKS = (
@@ -39,7 +36,7 @@ def files(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def pairs(here: Vemctl, tmp_path: Path) -> str:
+def pairs(here: Run, tmp_path: Path) -> str:
     """Make pairs to fine-tune on, and return their folder."""
     for seed in range(3):
         write_cell(tmp_path / "cells" / "actin" / f"cell{seed + 1}", seed)
@@ -48,7 +45,7 @@ def pairs(here: Vemctl, tmp_path: Path) -> str:
     return "pairs"
 
 
-def test_raw_files_are_prepared_and_restored(here: Vemctl, tmp_path: Path) -> None:
+def test_raw_files_are_prepared_and_restored(here: Run, tmp_path: Path) -> None:
     """One to a volume, and a folder of them to a series."""
     done = here("prepare", "vsisr", "raw/t0_St1.mrc", "one")
     assert done.returncode == 0, done.stderr
@@ -72,7 +69,7 @@ def test_raw_files_are_prepared_and_restored(here: Vemctl, tmp_path: Path) -> No
     )
 
 
-def test_sections_that_are_no_slices_are_told(here: Vemctl, tmp_path: Path) -> None:
+def test_sections_that_are_no_slices_are_told(here: Run, tmp_path: Path) -> None:
     """Some too many with a warning, too few in one line that leaves nothing."""
     sections = np.random.default_rng(0).integers(90, 400, (11, 12, 14), np.uint16)
     write_deltavision(tmp_path / "many.mrc", sections)
@@ -87,7 +84,7 @@ def test_sections_that_are_no_slices_are_told(here: Vemctl, tmp_path: Path) -> N
     assert not (tmp_path / "none").exists()
 
 
-def test_a_network_is_fine_tuned_and_used(here: Vemctl, pairs: str, tmp_path: Path) -> None:
+def test_a_network_is_fine_tuned_and_used(here: Run, pairs: str, tmp_path: Path) -> None:
     """What was gained is printed as a table, unless lines of JSON are asked for."""
     done = here("finetune", "vsisr", pairs, *TUNE, "--steps", "2", "-o", "run")
     assert done.returncode == 0, done.stderr
@@ -118,7 +115,7 @@ def test_a_network_is_fine_tuned_and_used(here: Vemctl, pairs: str, tmp_path: Pa
     assert events[-1] == "finished"
 
 
-def test_folders_of_tiffs_give_the_same(here: Vemctl, pairs: str, tmp_path: Path) -> None:
+def test_folders_of_tiffs_give_the_same(here: Run, pairs: str, tmp_path: Path) -> None:
     """The published programs' layout is fine-tuned on alike, and an export of it is read."""
     words = ("--pairs", "finetune", "cells", "tiffs", *PAIRS, "--layout", "tiff", "-q")
     assert here("prepare", "vsisr", *words).returncode == 0
@@ -143,7 +140,7 @@ def test_folders_of_tiffs_give_the_same(here: Vemctl, pairs: str, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_killed_fine_tuning_continues_as_if_it_had_not_been(
-    here: Vemctl, start: Start, pairs: str, tmp_path: Path
+    here: Run, start: Start, pairs: str, tmp_path: Path
 ) -> None:
     """The very metrics and weights, whether it was killed or its time was up."""
     words = ("finetune", "vsisr", pairs, *TUNE, "--steps", "5", "--device", "cpu", "-q")
@@ -163,7 +160,7 @@ def test_a_killed_fine_tuning_continues_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_tasks_are_learned_from_and_fine_tuned_on(here: Vemctl, pairs: str, tmp_path: Path) -> None:
+def test_tasks_are_learned_from_and_fine_tuned_on(here: Run, pairs: str, tmp_path: Path) -> None:
     """Raw cells to tasks, to a meta-model that says what it is, to a network for one structure."""
     for seed, structure in enumerate(("er", "tubules"), start=3):
         write_cell(tmp_path / "cells" / structure / "cell1", seed)

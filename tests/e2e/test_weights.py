@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +23,8 @@ import torch
 from parity import load_fixture
 from webworld import World
 
+from e2e.conftest import Run, Start, command, digests
 from vemctl import registry
-
-from .conftest import command, digests
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 RAW = f"https://raw.githubusercontent.com/laboratory/nets/{COMMIT}"
@@ -73,8 +72,6 @@ class Seeded(Denoise):
 
 METHOD = Seeded()
 '''
-Vemctl = Callable[..., subprocess.CompletedProcess[str]]
-Start = Callable[..., subprocess.Popen[str]]
 
 
 def blob(content: bytes) -> str:
@@ -131,7 +128,7 @@ def environment(world: World, content: bytes, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def vemctl(environment: dict[str, str], start: Start) -> Vemctl:
+def vemctl(environment: dict[str, str], start: Start) -> Run:
     """Return a function that runs vemctl in that world."""
 
     def run(*words: object, **changed: str) -> subprocess.CompletedProcess[str]:
@@ -143,9 +140,7 @@ def vemctl(environment: dict[str, str], start: Start) -> Vemctl:
 
 
 @pytest.fixture
-def here(
-    here: Vemctl, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Vemctl]:
+def here(here: Run, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     """Return a function that runs vemctl in that world and this process, which is quicker."""
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -173,7 +168,7 @@ def kept(tmp_path: Path) -> list[str]:
 
 
 def test_the_default_weights_are_fetched_once_and_the_second_run_opens_no_socket(
-    vemctl: Vemctl, environment: dict[str, str], world: World, noisy: Path, tmp_path: Path
+    vemctl: Run, environment: dict[str, str], world: World, noisy: Path, tmp_path: Path
 ) -> None:
     """No -w: the first run fetches, verifies and restores; the next needs no network."""
     first = vemctl("predict", "seeded", noisy, "a.zarr")
@@ -192,7 +187,7 @@ def test_the_default_weights_are_fetched_once_and_the_second_run_opens_no_socket
 
 
 def test_offline_nothing_is_tried_and_the_line_says_what_to_fetch_and_where(
-    vemctl: Vemctl, environment: dict[str, str], world: World, noisy: Path, tmp_path: Path
+    vemctl: Run, environment: dict[str, str], world: World, noisy: Path, tmp_path: Path
 ) -> None:
     """By the flag and by the variable; not even a name is looked up."""
     line = one_line(vemctl("predict", "seeded", noisy, "a.zarr", "--offline"))
@@ -211,7 +206,7 @@ def test_offline_nothing_is_tried_and_the_line_says_what_to_fetch_and_where(
 
 
 def test_a_file_that_is_not_the_published_one_is_removed_and_both_digests_are_shown(
-    vemctl: Vemctl, world: World, noisy: Path, tmp_path: Path
+    vemctl: Run, world: World, noisy: Path, tmp_path: Path
 ) -> None:
     """Of the real catalogue: whoever changes the server's file gets nothing to run."""
     world.serve(DENOISE, b"another file")
@@ -223,7 +218,7 @@ def test_a_file_that_is_not_the_published_one_is_removed_and_both_digests_are_sh
 
 
 def test_all_kinds_of_sources_are_fetched_listed_verified_and_found(
-    vemctl: Vemctl, world: World, content: bytes, tmp_path: Path
+    vemctl: Run, world: World, content: bytes, tmp_path: Path
 ) -> None:
     """A commit, Git LFS, Zenodo, a Dataverse, an archive of which the second source has it."""
     archive = io.BytesIO()
@@ -263,7 +258,7 @@ def test_all_kinds_of_sources_are_fetched_listed_verified_and_found(
 
 
 def test_a_record_that_changes_after_the_first_fetch_is_refused_until_accepted(
-    vemctl: Vemctl, world: World, content: bytes
+    vemctl: Run, world: World, content: bytes
 ) -> None:
     """Only the repository's word pins it at first; then the record of the store does."""
     world.zenodo(77, {"w.pth": content})
@@ -278,7 +273,7 @@ def test_a_record_that_changes_after_the_first_fetch_is_refused_until_accepted(
     assert vemctl("weights", "fetch", "seeded/zenodo").returncode == 0
 
 
-def test_troubles_of_servers_are_outlived(vemctl: Vemctl, world: World, content: bytes) -> None:
+def test_troubles_of_servers_are_outlived(vemctl: Run, world: World, content: bytes) -> None:
     """Busy twice, then cut off half-way: the file arrives whole, by Range."""
     url = f"{RAW}/w.pth"
     world.fail(url, 503, times=2)
@@ -296,7 +291,7 @@ def test_troubles_of_servers_are_outlived(vemctl: Vemctl, world: World, content:
     ("status", "words"), [(404, "no such file"), (403, "not public"), (410, "no such file")]
 )
 def test_what_no_patience_mends_is_one_line(
-    vemctl: Vemctl, world: World, status: int, words: str, tmp_path: Path
+    vemctl: Run, world: World, status: int, words: str, tmp_path: Path
 ) -> None:
     """Where, what, and what to do about it."""
     world.status(f"{RAW}/w.pth", status)
@@ -307,7 +302,7 @@ def test_what_no_patience_mends_is_one_line(
 
 
 def test_a_killed_download_continues_where_it_was(
-    environment: dict[str, str], vemctl: Vemctl, world: World, content: bytes, tmp_path: Path
+    environment: dict[str, str], vemctl: Run, world: World, content: bytes, tmp_path: Path
 ) -> None:
     """The next process asks for the rest only."""
     world.stall_after(f"{RAW}/w.pth", len(content) * 3 // 4)
@@ -346,7 +341,7 @@ def test_three_processes_at_once_download_once(
 
 
 def test_addresses_with_a_digest_are_weights_too(
-    here: Vemctl, world: World, content: bytes, noisy: Path
+    here: Run, world: World, content: bytes, noisy: Path
 ) -> None:
     """And without one they are not."""
     digest = hashlib.sha256(content).hexdigest()
@@ -368,7 +363,7 @@ def test_addresses_with_a_digest_are_weights_too(
 
 
 def test_weights_are_carried_to_a_machine_without_a_network(
-    here: Vemctl, environment: dict[str, str], noisy: Path, tmp_path: Path
+    here: Run, environment: dict[str, str], noisy: Path, tmp_path: Path
 ) -> None:
     """Packed here, unpacked there, and the same again is the same bytes."""
     assert here("weights", "fetch", "seeded/github", "seeded/large").returncode == 0
@@ -391,7 +386,7 @@ def test_weights_are_carried_to_a_machine_without_a_network(
 
 
 def test_a_shared_store_is_read_and_never_written_to(
-    here: Vemctl, noisy: Path, tmp_path: Path
+    here: Run, noisy: Path, tmp_path: Path
 ) -> None:
     """As a core facility fills it once for everybody."""
     shared = tmp_path / "cache"
@@ -417,7 +412,7 @@ def test_a_shared_store_is_read_and_never_written_to(
             folder.chmod(0o755)
 
 
-def test_own_weights_get_a_name(here: Vemctl, content: bytes, noisy: Path, tmp_path: Path) -> None:
+def test_own_weights_get_a_name(here: Run, content: bytes, noisy: Path, tmp_path: Path) -> None:
     """A file or a run, copied into the store; junk and taken names are refused."""
     (tmp_path / "mine.pth").write_bytes(content)
     added = here("weights", "add", "seeded/liver", "mine.pth")
@@ -439,7 +434,7 @@ def test_own_weights_get_a_name(here: Vemctl, content: bytes, noisy: Path, tmp_p
 
 
 def test_checkpoints_are_converted_there_and_back(
-    here: Vemctl, content: bytes, tmp_path: Path
+    here: Run, content: bytes, tmp_path: Path
 ) -> None:
     """To safetensors with a description, and to what the published program loads, strictly."""
     (tmp_path / "w.pth").write_bytes(content)

@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 from distributed import Client
 
-from e2e.conftest import Run, digests
-from e2e.processes import Cluster, Fork, error_in, started, told_by, wait_until, with_faults
+from e2e.conftest import Run, Start, digests
+from e2e.processes import BLOCKS, CUT, Cluster, error_in, started, told_by, wait_until, with_faults
 from vemctl.crew import clients, clusters
 
-CUT = ("--chunk-shape", "2,8,8", "--shard-shape", "2,16,16", "--device", "cpu")
-BLOCKS = ("--block", "2,16,32")
 ONE = ("--threads", "1")
 """As a worker of two on two cores has; the number is recorded."""
 
@@ -35,16 +33,8 @@ def quick_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     method = "distributed.worker.multiprocessing-method"
     monkeypatch.setitem(clients._CONFIGURATION, method, "forkserver")
-    loaded = ["torch", "zarr", "distributed", "vemctl.workflows.spread"]
+    loaded = ["torch", "zarr", "distributed", "vemctl.workflows.predict"]
     multiprocessing.set_forkserver_preload(loaded)
-
-
-@pytest.fixture
-def noisy(tmp_path: Path) -> Path:
-    """Return a volume of noise of 27 units in 18 blocks."""
-    path = tmp_path / "noisy.npy"
-    np.save(path, np.random.default_rng(5).integers(0, 256, (6, 34, 34), dtype=np.uint8))
-    return path
 
 
 @pytest.fixture
@@ -160,7 +150,7 @@ def test_a_shard_on_workers(here: Run, noisy: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_there(here: Run, fork: Fork, noisy: Path, tmp_path: Path) -> None:
+def test_a_cluster_that_is_there(here: Run, fork: Start, noisy: Path, tmp_path: Path) -> None:
     """Its workers make the same bytes, run after run, and read again what could not be read.
 
     A run waits for a worker. One that sees no input or has other packages ends it in one line.
@@ -262,7 +252,7 @@ def test_flags_that_make_no_sense(
     ],
 )
 def test_without_the_extra(
-    flags: list[str], purpose: str, extra: str, noisy: Path, fork: Fork, tmp_path: Path
+    flags: list[str], purpose: str, extra: str, noisy: Path, fork: Start, tmp_path: Path
 ) -> None:
     """One line names what is to be installed, and nothing is begun."""
     fake = tmp_path / "site" / "distributed.py"

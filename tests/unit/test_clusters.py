@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import cloudpickle
 import dask
 import pytest
+from distributed import versions
 
 from vemctl.crew import asking, link
 from vemctl.crew.asking import ask_all, ask_one
@@ -307,11 +309,16 @@ def test_questions_to_a_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(asking, "SECONDS_UNTIL_TOLD", 0.2)
     heard: list[Event] = []
     stop = threading.Event()
+    ours = versions.get_versions()
+    ours["packages"]["toolz"] = "0.1"
+    monkeypatch.setattr(versions, "get_versions", lambda *_, **__: ours)
     with (
         scheduler(tmp_path) as (address, _),
         worker(address),
+        warnings.catch_warnings(record=True) as warned,
         existing_cluster(address) as client,
     ):
+        assert not warned
         assert ask_one(client, max, 3, 5, listen=heard.append, stop=stop) == 5
         heard.clear()  # of a worker that was slow
         for question, told in (

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from vemctl.errors import InputError, ResumeError
+from vemctl.events import Event
+from vemctl.prediction.blocks import patiently
 from vemctl.workflows.job import Job, is_begun, read_job
 
 
@@ -64,6 +68,27 @@ def test_what_is_no_job_is_one_line(output: Path) -> None:
         with pytest.raises(ResumeError, match=r"job.json: damaged.*--overwrite") as raised:
             read_job(output)
         assert "\n" not in str(raised.value)
+
+
+def test_a_job_that_cannot_be_read_now_may_be_later(
+    output: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no damage: workers read it `patiently`."""
+    job().write(output)
+    tries: list[int] = []
+    read = Path.read_bytes
+
+    def failing(path: Path) -> bytes:
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    told: list[Event] = []
+    assert patiently(lambda: read_job(output), told.append, threading.Event()) == job()
+    (note,) = told
+    assert "job.json: cannot be read (Input/output error)" in str(note)
 
 
 def test_only_outputs_of_ours_are_finished(output: Path, tmp_path: Path) -> None:

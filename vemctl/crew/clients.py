@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,13 @@ def import_distributed(purpose: str, extra: str = "dask") -> Any:
 
 @contextmanager
 def connected(distributed: Any, cluster: Any, timeout: float = 15.0) -> Iterator[Client]:
-    """Give a client of a cluster, or of a scheduler's address."""
-    client = distributed.Client(cluster, timeout=timeout, set_as_default=False)
+    """Give a client of a cluster, or of a scheduler's address.
+
+    Dask's table of versions that differ is left out: who gives tasks refuses those that matter.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", distributed.versions.VersionMismatchWarning)
+        client = distributed.Client(cluster, timeout=timeout, set_as_default=False)
     try:
         yield client
     finally:

@@ -176,6 +176,8 @@ def read_job(output: Path) -> Job:
     ------
     ResumeError
         There is none, or it is damaged.
+    InputError
+        It cannot be read now.
     """
     path = partial_folder(output) / NAME
     try:
@@ -194,7 +196,7 @@ def read_job(output: Path) -> Job:
             "vemctl predict"
         ) from None
     except OSError as error:
-        raise ResumeError(
+        raise InputError(
             f"{path}: cannot be read ({error.strerror or error}); mend that and run the same "
             "command again"
         ) from error

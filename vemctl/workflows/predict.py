@@ -25,8 +25,8 @@ from vemctl.workflows.restoring import Run, restore_blocks
 from vemctl.workflows.run_record import note_run
 from vemctl.workflows.shards import asked_share, predict_share
 from vemctl.workflows.sources import Sources, open_sources
-from vemctl.workflows.spread import foreseen, workforce
 from vemctl.workflows.timing import time_tiles
+from vemctl.workflows.workforce import foreseen, workforce
 
 
 @dataclass(frozen=True)

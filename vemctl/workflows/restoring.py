@@ -17,7 +17,8 @@ from vemctl.workflows.beginning import Begun
 from vemctl.workflows.options import PredictRequest
 from vemctl.workflows.preparation import HERE, Prepared, Site
 from vemctl.workflows.sources import Sources
-from vemctl.workflows.spread import Workforce, restore_spread
+from vemctl.workflows.spread import restore_spread
+from vemctl.workflows.workforce import Workforce
 
 
 @dataclass(frozen=True)

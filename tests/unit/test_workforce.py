@@ -18,7 +18,7 @@ from vemctl.volumes.checks import partial_folder
 from vemctl.workflows.job import NAME, Job, require_same_beginning
 from vemctl.workflows.options import PredictRequest, SpreadOptions
 from vemctl.workflows.shops import Shop, Shops, setting
-from vemctl.workflows.spread import _expected
+from vemctl.workflows.workforce import _expected
 
 JOB = Job({}, {}, {}, {}, {}, {}, (1, 1, 1), token="first")
 
