@@ -58,7 +58,10 @@ def test_a_worker_is_killed(here: Run, fork: Start, noisy: Path, tmp_path: Path)
     done = units_done(output)
     _, told = run.communicate()
     assert run.returncode == 0, told
-    assert f":{workers[0]} died while at it; it will be tried again" in told or done == 27
+    assert (
+        f":{workers[0]} died while at it (was its memory short?); it will be tried again" in told
+        or done == 27
+    )
     assert here(*predict(noisy, "plain/out.zarr", *BLOCKS)).returncode == 0
     assert digests(tmp_path / "out") == digests(tmp_path / "plain")
 
@@ -298,7 +301,7 @@ def test_reads_fail(here: Run, fork: Start, noisy: Path, tmp_path: Path) -> None
     code, told = attempt("out/out.zarr", 1000, "ledger-shard-1-of-1.jsonl", "--shard", "1/1")
     assert code == 1, told
     assert re.fullmatch(
-        r"error: out/out\.zarr: 1 blocks could not be restored, all others are: z 0:4, y 0:34, "
+        r"error: out/out\.zarr: 1 block could not be restored, all others are: z 0:4, y 0:34, "
         rf"x 0:34 of series 0: {why} Mend that, then run --shard 1/1 again",
         told[-1],
     ), told

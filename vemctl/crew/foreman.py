@@ -239,7 +239,9 @@ class Foreman(Generic[Task]):
         case.tries += 1
         guilty, case.suspect = case.suspect, True
         process = self._process(ended.worker)
-        self._judge(case, f"the process {process} died while at it", guilty=guilty)
+        self._judge(
+            case, f"the process {process} died while at it (was its memory short?)", guilty=guilty
+        )
 
     def _judge(self, case: Case[Task], reason: str, *, guilty: bool) -> None:
         """Try again, or give up what failed by its own doing and has no tries left."""

@@ -107,7 +107,8 @@ def refuse_failures(begun: Begun, plan: Plan, failures: list[Failure], again: st
         )
     named = "; ".join(f"{each.task}: {each.reason}" for each in failures[:NAMED])
     more = f"; and {len(failures) - NAMED} more" if len(failures) > NAMED else ""
+    blocks = "1 block" if len(failures) == 1 else f"{len(failures)} blocks"
     raise UnfinishedError(
-        f"{begun.destination.path}: {len(failures)} blocks could not be restored, all others are: "
+        f"{begun.destination.path}: {blocks} could not be restored, all others are: "
         f"{named}{more}. Mend that, then {again}"
     )
