@@ -225,11 +225,14 @@ class WebHandler(http.server.SimpleHTTPRequestHandler):
         How many of the next requests are answered with 503.
     whole_only : bool
         Send no parts, as Python's own web server.
+    no_ends : bool
+        Refuse to send the last bytes of a file where their number is all that is asked for.
     """
 
     protocol_version = "HTTP/1.1"
     failures = 0
     whole_only = False
+    no_ends = False
 
     def log_message(self, *_: Any) -> None:
         """Print nothing."""
@@ -249,6 +252,9 @@ class WebHandler(http.server.SimpleHTTPRequestHandler):
         if asked is None or self.whole_only or not path.is_file():
             super().do_GET()
             return
+        if self.no_ends and not asked[1]:
+            self.send_error(400)
+            return
         data = path.read_bytes()
         start = int(asked[1]) if asked[1] else len(data) - int(asked[2])
         stop = min(int(asked[2]) + 1, len(data)) if asked[1] and asked[2] else len(data)
@@ -265,7 +271,7 @@ def web_server(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Return the address of a web server, and the folder whose files it serves."""
     folder = tmp_path / "web"
     folder.mkdir()
-    WebHandler.failures, WebHandler.whole_only = 0, False
+    WebHandler.failures, WebHandler.whole_only, WebHandler.no_ends = 0, False, False
     handler = functools.partial(WebHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -78,7 +78,10 @@ def _translate(error: Exception, where: str) -> OSError:
     if name == "AlreadyExistsError":
         return FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), where)
     if "RangeNotSupported" in text:
-        reason = "the server does not send parts of files (HTTP ranges)"
+        reason = (
+            "the server does not send parts of files (HTTP ranges); serve it with another, such as "
+            "nginx, or copy it here"
+        )
         return OSError(errno.ENOTSUP, reason, where)
     answer = _answer(status, text)
     denied = name in ("PermissionDeniedError", "UnauthenticatedError") or number in (401, 403)

@@ -6,7 +6,11 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any, Self
 
-from zarr.abc.store import ByteRequest  # noqa: TID253 - see there
+from zarr.abc.store import (  # noqa: TID253 - see there
+    ByteRequest,
+    RangeByteRequest,
+    SuffixByteRequest,
+)
 from zarr.core.buffer import Buffer, BufferPrototype  # noqa: TID253 - see there
 from zarr.core.buffer.core import default_buffer_prototype  # noqa: TID253 - see there
 from zarr.storage import ObjectStore  # noqa: TID253 - see there
@@ -56,10 +60,17 @@ class RemoteStore(ObjectStore[Any]):
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
         """Read one value or a part of it."""
+        prototype = prototype or default_buffer_prototype()
         with translated(str(self.root / key)):
-            value = await super().get(
-                self._full(key), prototype or default_buffer_prototype(), byte_range
-            )
+            try:
+                value = await super().get(self._full(key), prototype, byte_range)
+            except Exception:
+                if not isinstance(byte_range, SuffixByteRequest):
+                    raise
+                # Some web servers know no such ranges, and say so each in its own way.
+                size = await self.getsize(key)
+                ends = RangeByteRequest(max(size - byte_range.suffix, 0), size)
+                value = await super().get(self._full(key), prototype, ends)
         return checked(self.root, key, value, byte_range, blosc=self.blosc)
 
     async def get_partial_values(
