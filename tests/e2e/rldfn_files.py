@@ -16,12 +16,12 @@ from vemctl.volumes.open import open_volume
 from vemctl.workflows.new_volumes import VolumeMaker
 
 VOXEL = 61.73
-SHAPE = (12, 22, 20)
+SHAPE = (4, 22, 20)
 SIDE = 9
 WEIGHTS = ("-w", "fusion")
 PSFS = ("--psf-a", "psf_a.tif", "--psf-b", "psf_b.tif")
-SMALL = ("--tile", "12,20,20", "--margin", "4")
-"""For speed: four tiles, with margins beyond which the network sees."""
+SMALL = ("--tile", "4,20,20", "--margin", "4")
+"""For speed: a tile of few planes, with margins beyond which the network sees."""
 PREDICT = (*WEIGHTS, *PSFS, *SMALL)
 
 

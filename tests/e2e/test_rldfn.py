@@ -42,7 +42,6 @@ from vemctl.volumes.provenance import read_provenance
 Fuse = Callable[..., np.ndarray]
 VIEWS = ("a.tif", "--view-b", "b.tif")
 SHARDS = ("--chunk-shape", "12,12,12", "--shard-shape", "12,12,12")
-ONE_TILE = ("--tile", "12,16,16", "--margin", "0")
 
 
 @pytest.fixture
@@ -105,7 +104,7 @@ def test_the_bytes_do_not_depend_on_how_a_run_is_cut(fuse: Fuse, tmp_path: Path)
     assert len(stores[0]) >= 4
     assert all(store == stores[0] for store in stores)
     np.testing.assert_allclose(fuse("b.npy", *PREDICT, "-b", "4"), made, rtol=1e-4)
-    assert np.abs(fuse("c.npy", *PREDICT, "--margin", "8", "--tile", "12,28,28") - made).max() > 0
+    assert np.abs(fuse("c.npy", *PREDICT, "--margin", "8", "--tile", "4,28,28") - made).max() > 0
 
 
 @pytest.mark.slow
@@ -113,7 +112,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
     fuse: Fuse, here: Run, start: Start, tmp_path: Path
 ) -> None:
     """Kill -9 in the middle, twice; resumed with another block size."""
-    for view, values in zip("ab", views_of((12, 12, 84)), strict=True):
+    for view, values in zip("ab", views_of((4, 12, 84)), strict=True):
         write_volume(tmp_path / f"{view}.tif", values)
     words = ("predict", "rldfn", "a.tif", "killed.zarr", "--view-b", "b.tif", *PREDICT, *SHARDS)
     ledger = tmp_path / "killed.zarr.partial" / "ledger.jsonl"
@@ -126,7 +125,7 @@ def test_killed_and_resumed_gives_the_same_bytes(
             if ledger.exists() and ledger.read_text().count("\n") > before:
                 break
             time.sleep(0.01)
-        time.sleep(moments.uniform(0, 0.2))
+        time.sleep(moments.uniform(0, 0.1))
         process.kill()
         process.communicate()
         assert process.returncode == -signals.SIGKILL
@@ -138,14 +137,14 @@ def test_killed_and_resumed_gives_the_same_bytes(
 
 def test_time_points_are_fused_one_by_one(fuse: Fuse, tmp_path: Path) -> None:
     """Of a file with a t axis, and of folders of stacks: each is divided by its own maximum."""
-    shape = (12, 16, 16)
+    shape = (4, 8, 8)
     for view in range(2):
         name = "ab"[view]
         stacks = np.stack([views_of(shape, seed)[view] // (1 + seed) for seed in range(2)])
         write_volume(tmp_path / f"{name}_series.tif", stacks, axes="TZYX")
         for number, stack in enumerate(stacks):
             write_volume(tmp_path / f"{name}_folder" / f"t{number}.tif", stack)
-    series = ("--chunk-shape", "12,16,16", *WEIGHTS, *PSFS, *ONE_TILE)
+    series = ("--chunk-shape", "4,8,8", *WEIGHTS, *PSFS, "--tile", "4,8,8", "--margin", "0")
     fuse("file.zarr", *series, a="a_series.tif", b="b_series.tif")
     fuse("folder.zarr", *series, a="a_folder", b="b_folder")
     for point in range(2):
@@ -218,7 +217,7 @@ def test_a_dry_run_tells_what_is_settled_and_what_it_takes(
 ) -> None:
     """As JSON, with bytes of the device; nothing is written."""
     plans = []
-    large = ("--tile", "12,32,32", "--margin", "4")
+    large = ("--tile", "4,32,32", "--margin", "4")
     for words in ((*WEIGHTS, *PSFS, *large), (*WEIGHTS, *SMALL), ("--mode", "rl", *SMALL)):
         done = here(
             "predict", "rldfn", "a.tif", "out.zarr", "--view-b", "b.tif", *words, "--dry-run",
@@ -362,7 +361,7 @@ def test_views_that_do_not_fit_get_one_line(files: None, here: Run, tmp_path: Pa
             metadata={"axes": "ZYX", "unit": "um", "spacing": 0.0926},
         )
     for first, second, error in (
-        ("a.tif", "short.tif", "11"),
+        ("a.tif", "short.tif", "shape (3,"),
         ("bare_a.npy", "bare_b.npy", "--voxel-size: missing, and the views do not tell theirs"),
         ("flat_a.tif", "flat_b.tif", "expected cubes, such as vemctl prepare rldfn makes"),
         ("a.tif", "coarse.tif", "the voxels of the views differ"),

@@ -26,7 +26,7 @@ SMALL = (
     "--patch", "16,16,20", "--psf-size", "13", "--validation-samples", "1", "--log-every", "1",
     "--validate-every", "1", "--checkpointing", "off", "--device", "cpu",
 )  # fmt: skip
-TILE = ("--tile", "24,24,28", "--margin", "4", "--roi", "0:12,0:16,0:20")
+TILE = ("--tile", "24,24,28", "--margin", "4", "--roi", "0:4,0:4,0:8")
 NETWORKS = ("net_FA", "net_FB", "net_G", "netD_A", "netD_B")
 
 
@@ -42,6 +42,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         main(["train", "rldfn", *named, *SMALL, "--steps", "2", "-o", f"{folder}/run", "-q"]) == 0
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def own(made: Path) -> Path:
+    """Return both views fused with the run and nothing else."""
+    named = (f"{made}/views/ViewA", f"{made}/own.zarr", "--view-b", f"{made}/views/ViewB")
+    assert main(["predict", "rldfn", *named, "-w", f"{made}/run", *TILE, "-q"]) == 0
+    return made / "own.zarr"
 
 
 @pytest.fixture
@@ -103,7 +111,9 @@ def test_a_stack_becomes_two_views(here: Run, tmp_path: Path) -> None:
         np.testing.assert_array_equal(whole(tmp_path / "tiffs" / view / "stack.tif"), made)
 
 
-def test_a_run_is_used_with_its_point_spread_functions(here: Run, run: str, tmp_path: Path) -> None:
+def test_a_run_is_used_with_its_point_spread_functions(
+    here: Run, run: str, own: Path, tmp_path: Path
+) -> None:
     """As with these from files, and otherwise than with theoretical ones of the usual size."""
     with (tmp_path / run / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -111,7 +121,7 @@ def test_a_run_is_used_with_its_point_spread_functions(here: Run, run: str, tmp_
     assert {"loss", "cycle_a", "d_b", "tv", "val_cycle", "lr_G", "lr_D"} <= set(rows[0])
     weights = load_file(tmp_path / run / "checkpoints" / "last.safetensors")
     assert {key.partition(".")[0] for key in weights} == {*NETWORKS, "psf_A", "psf_B"}
-    made = fused(here, "own.npy", "-w", run)
+    made = whole(own)
     for view in "AB":
         np.save(tmp_path / f"{view}.npy", weights[f"psf_{view}"].numpy())
     files = fused(here, "files.npy", "-w", run, "--psf-a", "A.npy", "--psf-b", "B.npy")
@@ -120,13 +130,13 @@ def test_a_run_is_used_with_its_point_spread_functions(here: Run, run: str, tmp_
     np.testing.assert_array_equal(made, stated)
     other = fused(here, "other.npy", "-w", run, "--fwhm-axial", "400")
     assert np.abs(other - made).max() > 0
-    words = ("--view-b", "views/ViewB", "-w", run, *TILE, "-q")
-    assert here("predict", "rldfn", "views/ViewA", "out.zarr", *words).returncode == 0
-    record = read_provenance(tmp_path / "out.zarr") or {}
+    record = read_provenance(own) or {}
     assert record["settled"]["psf"] == "weights"
 
 
-def test_the_published_programs_files_come_and_go(here: Run, run: str, tmp_path: Path) -> None:
+def test_the_published_programs_files_come_and_go(
+    here: Run, run: str, own: Path, tmp_path: Path
+) -> None:
     """A run becomes five files, which fuse alike, and one file again."""
     done = here("weights", "import", run, "saved", "--method", "rldfn", "--layout", "original")
     assert done.returncode == 0, done.stderr
@@ -145,7 +155,7 @@ def test_the_published_programs_files_come_and_go(here: Run, run: str, tmp_path:
     ]
     np.testing.assert_array_equal(outputs[0], outputs[1])
     np.testing.assert_array_equal(outputs[0], outputs[2])
-    np.testing.assert_array_equal(outputs[0], fused(here, "run.npy", "-w", run))
+    np.testing.assert_array_equal(outputs[0], whole(own))
 
 
 def test_the_published_files_are_fine_tuned(here: Run, views: str, tmp_path: Path) -> None:

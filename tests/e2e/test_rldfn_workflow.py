@@ -7,8 +7,10 @@ import os
 import re
 import shlex
 import shutil
+import socketserver
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +35,17 @@ SETTINGS = {
     "FUSION_OPTIONS": "--margin 4",
 }
 FINE = PIXEL / 1.5
+ASKING = """#!{python} -IS
+import json, os, socket, sys
+with socket.create_connection(("127.0.0.1", {port})) as asked:
+    asked.sendall(json.dumps([sys.argv[1:], dict(os.environ)]).encode())
+    asked.shutdown(socket.SHUT_WR)
+    code, out, err = json.load(asked.makefile())
+sys.stdout.write(out)
+sys.stderr.write(err)
+sys.exit(code)
+"""
+"""A command that has the process of the test run vemctl, in the folder of the test."""
 
 
 @pytest.fixture
@@ -54,6 +67,47 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
 
 
+class Here(socketserver.TCPServer):
+    """Runs what `ASKING` asks for, with the fixture `here`."""
+
+    timeout = 0.05
+
+    def __init__(self, here: Run) -> None:
+        class Answer(socketserver.StreamRequestHandler):
+            def handle(self) -> None:
+                words, environment = json.load(self.rfile)
+                done = here(*words, **environment)
+                told = [done.returncode, done.stdout, done.stderr]
+                self.wfile.write(json.dumps(told).encode())
+
+        super().__init__(("127.0.0.1", 0), Answer)
+
+
+@pytest.fixture
+def quick(environment: dict[str, str], here: Run, tmp_path: Path) -> Iterator[Run]:
+    """Return what runs the script with settings, whose commands are carried out in this process."""
+
+    def run_script(*words: object, **settings: str) -> subprocess.CompletedProcess[str]:
+        with (tmp_path / "out.txt").open("w+") as out, (tmp_path / "err.txt").open("w+") as err:
+            process = subprocess.Popen(
+                [SCRIPT, *map(str, words)],
+                cwd=tmp_path,
+                env=environment | settings,
+                stdout=out,
+                stderr=err,
+            )
+            while process.poll() is None:
+                server.handle_request()
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess([], process.returncode, out.read(), err.read())
+
+    with Here(here) as server:
+        text = ASKING.format(python=sys.executable, port=server.server_address[1])
+        (tmp_path / "bin" / "vemctl").write_text(text)
+        yield run_script
+
+
 def run(
     words: list[object], folder: Path, environment: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
@@ -69,12 +123,10 @@ def run(
 
 
 @pytest.mark.slow
-def test_raw_data_become_a_fused_volume(
-    environment: dict[str, str], here: Run, tmp_path: Path
-) -> None:
+def test_raw_data_become_a_fused_volume(quick: Run, here: Run, tmp_path: Path) -> None:
     """Axes and voxels are right after every step; a second run makes nothing anew."""
-    words = [SCRIPT, "raw/my cell.mrc", "my results"]
-    done = run(words, tmp_path, environment | SETTINGS)
+    words = ("raw/my cell.mrc", "my results")
+    done = quick(*words, **SETTINGS)
     assert done.returncode == 0, done.stderr
     steps = [line for line in done.stdout.splitlines() if line.startswith("step ")]
     assert [step[:11] for step in steps] == [f"step {n} of 4" for n in (1, 2, 3, 4)]
@@ -99,7 +151,7 @@ def test_raw_data_become_a_fused_volume(
     assert settled["voxel_size"] == pytest.approx(FINE, rel=1e-4)
 
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "my results").rglob("*")}
-    done = run(words, tmp_path, environment | SETTINGS)
+    done = quick(*words, **SETTINGS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(" is there") == 2
     assert done.stderr.count("nothing to resume") == 2
@@ -107,7 +159,7 @@ def test_raw_data_become_a_fused_volume(
         before
     )
     other = SETTINGS | {"FUSION_OPTIONS": "--margin 8"}
-    done = run(words, tmp_path, environment | other)
+    done = quick(*words, **other)
     assert done.returncode == 2
     assert "margin was 4, now 8" in done.stderr
 

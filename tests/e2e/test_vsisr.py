@@ -160,7 +160,7 @@ def test_the_bytes_do_not_depend_on_how_a_run_is_cut(
     predict: Callable[..., np.ndarray], tmp_path: Path
 ) -> None:
     """Blocks and memory; of windows in batches the last digits may differ."""
-    write_stack(tmp_path / "deep.tif", blobs((17, *SHAPE[1:])))
+    write_stack(tmp_path / "deep.tif", blobs((13, *SHAPE[1:])))
     shards = ("--chunk-shape", "1,33,27", "--shard-shape", "2,33,27")
     stores = []
     for number, words in enumerate(

@@ -183,7 +183,7 @@ def test_memory_grows_with_everything(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("shape", "batch"), [((8, 180, 210), 1), ((9, 90, 100), 3)])
+@pytest.mark.parametrize(("shape", "batch"), [((8, 140, 150), 1), ((9, 90, 100), 3)])
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="asks Linux for the most")
 def test_no_more_is_taken_than_told(
     shape: tuple[int, int, int], batch: int, alone: Callable[[str], str]

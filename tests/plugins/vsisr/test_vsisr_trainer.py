@@ -12,12 +12,14 @@ import pytest
 import torch
 import vemctl_vsisr.trainer
 from parity import load_fixture, seeded_state_dict
+from torch.nn import functional
 from vemctl_vsisr.adapting import Examples
 from vemctl_vsisr.discriminator import Discriminator
 from vemctl_vsisr.network import Generator
 from vemctl_vsisr.train_options import TrainOptions
 from vemctl_vsisr.trainer import INTERVAL, MetaTrainer
 from vsisr_tasks import EDGE, SMALL, TaskPatches, batch_of, held_out, make, pair_volumes
+from winograd import TORCHS, conv2d
 
 from vemctl.errors import OptionError, WeightsError
 from vemctl.nn.gradients import GradientSteps
@@ -51,6 +53,20 @@ def summary(weights: Any) -> np.ndarray:
     return np.array([[w.sum(), w.abs().sum(), w.norm()] for w in map(torch.Tensor.detach, weights)])
 
 
+def test_quicker_convolutions_are_torchs() -> None:
+    """To rounding in double precision, with their gradients: the next test takes them."""
+    torch.manual_seed(0)
+    shapes = ((2, 64, 9, 14), (70, 64, 3, 3), (70,))
+    parts = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    found = [
+        [made := convolve(*parts, padding=1), *torch.autograd.grad(made.square().sum(), parts)]
+        for convolve in (TORCHS, conv2d)
+    ]
+    for expected, value in zip(*found, strict=True):
+        scale = expected.abs().max().item()
+        torch.testing.assert_close(value, expected, rtol=0, atol=1e-13 * scale)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_an_iteration_is_the_published_one(tmp_path: Path, patches, monkeypatch) -> None:
@@ -82,6 +98,7 @@ def test_an_iteration_is_the_published_one(tmp_path: Path, patches, monkeypatch)
             yield stage
 
     monkeypatch.setattr(vemctl_vsisr.trainer, "stages", noted)
+    monkeypatch.setattr(functional, "conv2d", conv2d)
     seen = gradients_at_updates(trainer)
     both = {
         ours: torch.from_numpy(
@@ -142,7 +159,8 @@ def test_parts_and_tasks_are_averaged(tmp_path: Path, patches) -> None:
 def test_both_networks_learn(precision: str, tmp_path: Path, patches) -> None:
     """All parameters but those of silent gates change; losses are single precision."""
     options = TrainOptions(**{**vars(FEW), "learning_rate": 3e-4, "gan_weight": 0.0})
-    trainer = make(tmp_path, patches, options, gradients=GradientSteps(precision=precision))
+    gradients = GradientSteps(precision=precision)
+    trainer = make(tmp_path, patches, options, gradients=gradients, batch=1)
     before = copy.deepcopy({n: list(net.parameters()) for n, net in trainer.networks.items()})
     batch = batch_of(trainer.sampler, patches)
     losses = trainer.step([batch])
