@@ -25,12 +25,12 @@ settings.register_profile(
 )
 settings.load_profile("vemctl")
 
-# Whoever is forked from it has done nothing yet but imported torch and the command line. Between
+# Whoever is forked from it has done nothing yet but imported what most commands need. Between
 # them is a keeper that waits for its end. A new one leaves the loop, so it ends as any process.
 FORKING = """
 import json, os, signal, socket, sys
-import torch
-import vemctl.cli.app
+import torch, zarr
+import vemctl.cli.app, vemctl.volumes.array_volume, vemctl.workflows.predict
 
 link = socket.socket(fileno=int(sys.argv[1]))
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)

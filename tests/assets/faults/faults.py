@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x00020000, 0x10000000
-MS_PRIVATE, MS_REC = 1 << 18, 1 << 14
+MS_PRIVATE, MS_REC, MS_RDONLY = 1 << 18, 1 << 14, 1
 CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate"}
 
 
@@ -46,7 +46,7 @@ def die_at(number: int, name: str) -> None:
     sys.addaudithook(count)
 
 
-def mount_disk(folder: str, size: int) -> bool:
+def mount_disk(folder: str, size: int, flags: int = 0) -> bool:
     """Mount a disk of so many bytes for this process and its children; False if that is forbidden.
 
     It must have one thread only.
@@ -63,11 +63,11 @@ def mount_disk(folder: str, size: int) -> bool:
         return False
     Path(folder).mkdir(exist_ok=True)
     options = f"size={size}".encode()
-    return system.mount(b"none", folder.encode(), b"tmpfs", 0, options) == 0
+    return system.mount(b"none", folder.encode(), b"tmpfs", flags, options) == 0
 
 
 def _shift_clock(seconds: float) -> None:
-    right, right_ns = time.time, time.time_ns
+    right, right_ns, right_datetime = time.time, time.time_ns, dt.datetime
     time.time = lambda: right() + seconds
     time.time_ns = lambda: right_ns() + int(seconds * 1e9)
 
@@ -80,7 +80,9 @@ def _shift_clock(seconds: float) -> None:
         def utcnow(cls):
             return cls.now(dt.UTC).replace(tzinfo=None)
 
-    dt.datetime = Wrong
+    for module in list(sys.modules.values()):
+        if vars(module).get("datetime") is right_datetime:
+            module.datetime = Wrong
 
 
 def _fail_reads(count: int, end: str, after: str) -> None:
