@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -79,17 +80,17 @@ def noise(*shape: int, dtype: str = "uint8", seed: int = 0) -> np.ndarray:
 CASES: dict[str, tuple[shapes.Synthetic, list[np.ndarray], Callable[..., np.ndarray]]] = {
     "later block wins": (
         shapes.Synthetic("cropped", shapes.Cropped),
-        [noise(14, 61, 75)],
+        [noise(10, 37, 67)],
         shapes.cropped_directly,
     ),
     "bump": (
         shapes.Synthetic("bumped", shapes.Bumped),
-        [noise(13, 41, 50)],
+        [noise(10, 37, 42)],
         shapes.bumped_directly,
     ),
     "five frames to one, scale 4": (
         shapes.Synthetic("enlarged", shapes.Enlarged),
-        [noise(9, 37, 29)],
+        [noise(9, 21, 29)],
         shapes.enlarged_directly,
     ),
     "two views, a transform per tile": (
@@ -165,40 +166,74 @@ PLACES = {"chunk_shape": (1, 16, 16), "shard_shape": (1, 32, 32)}
 BLOCKS = {"one shard a block": (1, 32, 32), "the whole volume": (64, 512, 512)}
 
 
-def stored(folder: Path, kind: str) -> Path:
-    """Write time points and channels as people have them."""
-    if kind == "tiff":
-        path = folder / "in.ome.tif"
-        tifffile.imwrite(path, IN_TIME, metadata={"axes": "TCZYX"}, ome=True)
-        return path
-    return written(folder / "in.zarr", IN_TIME)
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write time points and channels, once for all that read them."""
+    return written(tmp_path_factory.mktemp("source") / "in.zarr", IN_TIME)
 
 
-def merging(source: Path, output: str, **changes: Any) -> PredictRequest:
-    """Ask for the merged time points of `source`, in a file beside it."""
+@pytest.fixture(scope="module")
+def source_tiff(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write them as microscopes do."""
+    path = tmp_path_factory.mktemp("source") / "in.ome.tif"
+    tifffile.imwrite(path, IN_TIME, metadata={"axes": "TCZYX"}, ome=True)
+    return path
+
+
+def merging(source: Path, output: Path, **changes: Any) -> PredictRequest:
+    """Ask for the merged time points of `source`."""
     shape = {"writing": OutputOptions(dtype="float32", **PLACES)} | changes
-    return PredictRequest("merged", (source,), source.parent / output, None, NoOptions(), **shape)
+    return PredictRequest("merged", (source,), output, None, NoOptions(), **shape)
 
 
-@pytest.fixture(params=WINDOWS)
-def window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Register the method, with ends that are repeated or lost."""
-    method = shapes.InTime("merged", shapes.Merged, WINDOWS[request.param])
+def register(monkeypatch: pytest.MonkeyPatch, window: str) -> None:
+    """Make it the method of all names, with ends that are repeated or lost."""
+    method = shapes.InTime("merged", shapes.Merged, WINDOWS[window])
     monkeypatch.setattr(registry, "get", lambda _: method)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return what merges all at once, and once for all that are compared with it."""
+
+    @cache
+    def run(window: str) -> Path:
+        output = tmp_path_factory.mktemp("uninterrupted") / "out.zarr"
+        compute = ComputeOptions(device="cpu", block=BLOCKS["the whole volume"])
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            register(monkeypatch, window)
+            predict(merging(source, output, compute=compute))
+        return output
+
+    return run
+
+
+@pytest.fixture
+def window(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Register the method."""
+    register(monkeypatch, request.param)
     return str(request.param)
 
 
-@pytest.mark.parametrize("kind", ["zarr", "tiff"])
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(
+    ("kind", "block", "window"),
+    [  # every two of them
+        ("source", "one shard a block", "ends repeated"),
+        ("source", "the whole volume", "ends lost"),
+        ("source_tiff", "one shard a block", "ends lost"),
+        ("source_tiff", "the whole volume", "ends repeated"),
+    ],
+    indirect=["window"],
+)
 def test_time_points_are_merged_as_a_loop_over_all_would(
-    block: str, kind: str, window: str, tmp_path: Path
+    block: str, kind: str, window: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """Each channel by itself, with the statistics of its own slices, and lost ends left out."""
-    source = stored(tmp_path, kind)
+    source = request.getfixturevalue(kind)
     batch = 1 if BLOCKS[block] == PLACES["shard_shape"] else 3
     compute = ComputeOptions(device="cpu", block=BLOCKS[block])
     tiling = TilingOptions(batch=batch)
-    predict(merging(source, "out.zarr", compute=compute, tiling=tiling))
+    predict(merging(source, tmp_path / "out.zarr", compute=compute, tiling=tiling))
     made = everything(tmp_path / "out.zarr")
     expected = shapes.merged_directly(IN_TIME, WINDOWS[window])
     assert len(made) == (2 if WINDOWS[window].lost else 4)
@@ -206,14 +241,14 @@ def test_time_points_are_merged_as_a_loop_over_all_would(
 
 
 @pytest.mark.parametrize("count", [9, 50])
+@pytest.mark.parametrize("window", WINDOWS, indirect=True)
 def test_merged_time_points_are_the_same_bytes_after_a_kill(
-    count: int, window: str, tmp_path: Path
+    count: int, window: str, source: Path, uninterrupted: Callable[[str], Path], tmp_path: Path
 ) -> None:
     """Resumed with other blocks; what was measured by slice is taken over, not measured again."""
-    source = stored(tmp_path, "zarr")
+    whole = uninterrupted(window)
     cut = [ComputeOptions(device="cpu", block=block) for block in BLOCKS.values()]
-    predict(merging(source, "whole.zarr", compute=cut[1]))
-    request = merging(source, "killed.zarr", compute=cut[0])
+    request = merging(source, tmp_path / "killed.zarr", compute=cut[0])
     with pytest.raises(Killed):
         predict(request, kill_after(count))
     assert not request.output.exists()
@@ -223,18 +258,18 @@ def test_merged_time_points_are_the_same_bytes_after_a_kill(
     names = {event.name for event in events if isinstance(event, StageStarted)}
     assert "restoring" in names
     assert not {name for name in names if name.startswith("measuring")}
-    assert digests(tmp_path / "whole.zarr") == digests(request.output)
+    assert digests(whole) == digests(request.output)
 
 
 @pytest.mark.parametrize("timepoint", [1, 2])
+@pytest.mark.parametrize("window", WINDOWS, indirect=True)
 def test_one_time_point_is_what_it_is_among_all(
-    timepoint: int, window: str, tmp_path: Path
+    timepoint: int, window: str, source: Path, tmp_path: Path
 ) -> None:
     """Its neighbours are read though they are not restored; the axis of time goes."""
-    source = stored(tmp_path, "zarr")
     chosen = InputOptions(timepoint=str(timepoint), channel="1")
     compute = ComputeOptions(device="cpu")
-    predict(merging(source, "out.zarr", input=chosen, compute=compute))
+    predict(merging(source, tmp_path / "out.zarr", input=chosen, compute=compute))
     volume = open_volume(tmp_path / "out.zarr")
     assert volume.header.axes == "zyx"
     made = volume.read(tuple(slice(0, n) for n in volume.header.shape))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,12 @@ BLOCKS = {"one shard a block": (3, 16, 32), "the whole volume": (66, 512, 512)}
 UNITS = 2 * 3 * 2 * 2
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the volume of all tests, which nobody changes."""
+    return written(tmp_path_factory.mktemp("source") / "in.zarr", VALUES)
+
+
 @dataclass
 class Halved(shapes.Base):
     """Half of each voxel less one, exactly; of several time points that in their middle."""
@@ -62,11 +69,11 @@ def stretched(kind: str, dtype: str, rounding: str, values: np.ndarray = VALUES)
     return (np.rint(made) if rounding == "round" else np.trunc(made)).astype(np.uint16)
 
 
-def asking(folder: Path, name: str, dtype: str, block: str, **changes: Any) -> PredictRequest:
-    """Ask for the result under a name, cut in one way or another."""
+def asking(source: Path, output: Path, dtype: str, block: str, **changes: Any) -> PredictRequest:
+    """Ask for the result, cut in one way or another."""
     writing = OutputOptions(dtype=dtype, chunk_shape=(3, 16, 16), shard_shape=(3, 16, 32))
     return PredictRequest(
-        "halved", (folder / "in.zarr",), folder / name, None, NoOptions(), writing=writing,
+        "halved", (source,), output, None, NoOptions(), writing=writing,
         compute=ComputeOptions(device="cpu", block=BLOCKS[block]), **changes,
     )  # fmt: skip
 
@@ -78,17 +85,41 @@ def register(monkeypatch: pytest.MonkeyPatch, output: Output, window: TimeWindow
     monkeypatch.setattr(registry, "get", lambda _: method)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-@pytest.mark.parametrize(("dtype", "rounding"), [("uint16", "truncate"), ("float32", "round")])
-@pytest.mark.parametrize("kind", SHARED)
+@pytest.fixture(scope="module")
+def uninterrupted(
+    source: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Any, str], Path]:
+    """Return what restores all at once, and once for all that are compared with it."""
+
+    @cache
+    def run(kind: Any, dtype: str) -> Path:
+        output = tmp_path_factory.mktemp("uninterrupted") / "out.zarr"
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            register(monkeypatch, Output(stretch=kind), TimeWindow())
+            predict(asking(source, output, dtype, "the whole volume"))
+        return output
+
+    return run
+
+
+TYPES = {"uint16": "truncate", "float32": "round"}
+# every two of what shares a range, type and blocks
+RUNS = [
+    (kind, (*TYPES, *TYPES)[k + number], block)
+    for k, kind in enumerate(SHARED)
+    for number, block in enumerate(BLOCKS)
+]
+
+
+@pytest.mark.parametrize(("kind", "dtype", "block"), RUNS)
 def test_ranges_are_those_of_what_shares_them(
-    kind: Any, dtype: str, rounding: Any, block: str, tmp_path: Path,
+    kind: Any, dtype: str, block: str, source: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Every range ends where the type does, but that of one value, which becomes 0."""
+    rounding: Any = TYPES[dtype]
     register(monkeypatch, Output(rounding, stretch=kind), TimeWindow())
-    written(tmp_path / "in.zarr", VALUES)
-    predict(asking(tmp_path, "out.zarr", dtype, block))
+    predict(asking(source, tmp_path / "out.zarr", dtype, block))
     made = everything(tmp_path / "out.zarr")
     np.testing.assert_array_equal(made, stretched(kind, dtype, rounding))
     assert made.dtype == dtype
@@ -109,24 +140,24 @@ def test_ranges_are_those_of_what_shares_them(
     ],
 )
 def test_a_stretched_result_is_the_same_bytes_after_a_kill(
-    kind: Any, dtype: str, stage: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    kind: Any, dtype: str, stage: str, count: int, source: Path,
+    uninterrupted: Callable[[Any, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Killed in either pass, resumed with other blocks; what is written is not written again."""
+    whole = uninterrupted(kind, dtype)
     register(monkeypatch, Output(stretch=kind), TimeWindow())
-    written(tmp_path / "in.zarr", VALUES)
     first, second = BLOCKS
-    predict(asking(tmp_path, "whole.zarr", dtype, second))
-    request = asking(tmp_path, "killed.zarr", dtype, first)
+    request = asking(source, tmp_path / "killed.zarr", dtype, first)
     with pytest.raises(Killed):
         predict(request, kill_after(count, stage))
     assert not request.output.exists()
     events: list[Event] = []
-    again = asking(tmp_path, "killed.zarr", dtype, second, run=RunOptions(resume=True))
+    again = asking(source, request.output, dtype, second, run=RunOptions(resume=True))
     predict(again, events.append)
     totals = {event.name: event.total for event in events if isinstance(event, StageStarted)}
     assert totals["stretching"] == (UNITS - count if stage == "stretching" else UNITS)
     assert (totals["restoring"] == 0) == (stage == "stretching")
-    assert digests(tmp_path / "whole.zarr") == digests(request.output)
+    assert digests(whole) == digests(request.output)
     np.testing.assert_array_equal(everything(request.output), stretched(kind, dtype, "round"))
 
 
@@ -137,10 +168,11 @@ def test_what_is_not_restored_has_no_part_in_a_range(
     """Of four time points the ends are lost, and of three channels two are left out."""
     register(monkeypatch, Output(stretch=kind), TimeWindow(1, 1, lost=True))
     values = np.concatenate([VALUES, VALUES[:1] // 2, VALUES[:1]])
-    written(tmp_path / "in.zarr", values)
+    source = written(tmp_path / "in.zarr", values)
     chosen = InputOptions(channel="0")
-    predict(asking(tmp_path, "out.zarr", "uint16", "the whole volume", input=chosen))
-    volume = open_volume(tmp_path / "out.zarr")
+    output = tmp_path / "out.zarr"
+    predict(asking(source, output, "uint16", "the whole volume", input=chosen))
+    volume = open_volume(output)
     assert volume.header.axes == "tzyx"
     whole = tuple(slice(0, n) for n in volume.header.shape)
     made = np.stack([volume.read(whole, timepoint=t) for t in range(2)])
@@ -149,13 +181,13 @@ def test_what_is_not_restored_has_no_part_in_a_range(
 
 
 def test_a_torn_unit_of_the_draft_is_restored_before_anything_is_stretched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    source: Path, uninterrupted: Callable[[Any, str], Path], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Its range is noted anew, and the result is what it would have been."""
+    whole = uninterrupted("series", "uint16")
     register(monkeypatch, Output(stretch="series"), TimeWindow())
-    written(tmp_path / "in.zarr", VALUES)
-    predict(asking(tmp_path, "whole.zarr", "uint16", "the whole volume"))
-    request = asking(tmp_path, "killed.zarr", "uint16", "one shard a block")
+    request = asking(source, tmp_path / "killed.zarr", "uint16", "one shard a block")
     with pytest.raises(Killed):
         predict(request, kill_after(5, "stretching"))
     draft = partial_folder(request.output) / "scratch.zarr"
@@ -165,4 +197,4 @@ def test_a_torn_unit_of_the_draft_is_restored_before_anything_is_stretched(
     told: list[Event] = []
     predict(replace(request, run=RunOptions(resume=True)), told.append)
     assert "1 damaged units are restored again" in [e.text for e in told if isinstance(e, Noted)]
-    assert digests(tmp_path / "whole.zarr") == digests(request.output)
+    assert digests(whole) == digests(request.output)

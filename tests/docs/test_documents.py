@@ -60,22 +60,25 @@ def quotations() -> list[tuple[str, str, str]]:
     ]
 
 
-@pytest.fixture
-def echo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Make the samples look installed in this process."""
-    for sample in (SAMPLE, LEARNER):
-        project = tomllib.loads((sample / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        name = project["name"]
-        facts = tmp_path / "site" / f"{name.replace('-', '_')}-0.dist-info"
-        facts.mkdir(parents=True)
-        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0\n")
-        points = project["entry-points"][registry.GROUP]
-        lines = [f"[{registry.GROUP}]", *(f"{name} = {value}" for name, value in points.items())]
-        (facts / "entry_points.txt").write_text("\n".join(lines) + "\n")
-        monkeypatch.syspath_prepend(str(sample))
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    registry.method_entry_points.cache_clear()
-    yield
+    site = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for sample in (SAMPLE, LEARNER):
+            text = (sample / "pyproject.toml").read_text(encoding="utf-8")
+            project = tomllib.loads(text)["project"]
+            name = project["name"]
+            facts = site / f"{name.replace('-', '_')}-0.dist-info"
+            facts.mkdir()
+            (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0\n")
+            points = project["entry-points"][registry.GROUP]
+            lines = [f"{name} = {value}" for name, value in points.items()]
+            (facts / "entry_points.txt").write_text("\n".join([f"[{registry.GROUP}]", *lines]))
+            monkeypatch.syspath_prepend(str(sample))
+        monkeypatch.syspath_prepend(str(site))
+        registry.method_entry_points.cache_clear()
+        yield
     registry.method_entry_points.cache_clear()
 
 
@@ -147,22 +150,35 @@ def mentioned() -> Iterator[tuple[str, str]]:
                 yield relative(document), " ".join(span.split())
 
 
-def find(words: list[str]) -> tuple[Any, Any, list[str]]:
-    """Return the command that `words` name, the context of its group, and its arguments."""
-    command, context, rest = typer.main.get_command(app), None, words
-    name = "vemctl"
-    while hasattr(command, "resolve_command"):
+@cache
+def found(*names: str) -> tuple[Any, Any]:
+    """Return the command that `names` lead to, and its context, or of a command its group's."""
+    if not names:
+        command, context = typer.main.get_command(app), None
+    else:
+        group, context = found(*names[:-1])
+        assert names[-1] in group.list_commands(context), f"no command {names[-1]}"
+        command = group.resolve_command(context, [names[-1]])[1]
+    if hasattr(command, "resolve_command"):
+        name = names[-1] if names else "vemctl"
         context = command.make_context(name, [], parent=context, resilient_parsing=True)
-        if not rest or rest[0].startswith("-") or rest[0].isupper():
+    return command, context
+
+
+def find(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the words that name a command, and its arguments."""
+    count = 0
+    while hasattr(found(*words[:count])[0], "resolve_command"):
+        if not words[count:] or words[count].startswith("-") or words[count].isupper():
             break
-        name, rest = rest[0], rest[1:]
-        assert name in command.list_commands(context), f"no command {name}"
-        command = command.resolve_command(context, [name])[1]
-    return command, context, rest
+        count += 1
+    return words[:count], words[count:]
 
 
-def flags(command: Any, context: Any) -> set[str]:
+@cache
+def flags(*names: str) -> set[str]:
     """Return all spellings of the flags of a command."""
+    command, context = found(*names)
     parameters = command.get_params(command.make_context("", [], context, resilient_parsing=True))
     return {flag for each in parameters for flag in (*each.opts, *each.secondary_opts)}
 
@@ -170,19 +186,19 @@ def flags(command: Any, context: Any) -> set[str]:
 @pytest.mark.parametrize(("document", "line"), sorted(set(documented())))
 def test_a_documented_command_parses(echo, document, line):
     """Command, arguments, flags and their values are such as the program takes."""
-    command, context, rest = find(shlex.split(line, comments=True)[1:])
-    known = flags(command, context)
-    assert not {word for word in rest if re.match(r"--?[a-z]", word)} - known
+    names, rest = find(shlex.split(line, comments=True)[1:])
+    assert not {word for word in rest if re.match(r"--?[a-z]", word)} - flags(*names)
     if not {"--help", "-h"} & set(rest):
+        command, context = found(*names)
         command.make_context("", rest, parent=context)
 
 
 @pytest.mark.parametrize(("document", "line"), sorted(set(mentioned())))
 def test_a_command_in_running_text_exists(echo, document, line):
     """Its words name a command, and its flags are flags of that command."""
-    command, context, rest = find(shlex.split(line)[1:])
+    names, rest = find(shlex.split(line)[1:])
     used = {word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)}
-    assert not used - flags(command, context)
+    assert not used - flags(*names)
 
 
 def commands_of(method: str) -> list[list[str]]:
@@ -199,18 +215,17 @@ def commands_of(method: str) -> list[list[str]]:
 @cache
 def flags_of(method: str) -> set[str]:
     """Return all spellings of the flags of all commands that a method has."""
-    return {flag for words in commands_of(method) for flag in flags(*find(words)[:2])}
+    return {flag for words in commands_of(method) for flag in flags(*words)}
 
 
 @cache
 def every_flag() -> set[str]:
     """Return all spellings of the flags of all commands, and of the methods that are ours."""
-    root, context, _ = find([])
-    commands = [[name] for name in root.list_commands(context) if name != "predict"]
-    weights, inner, _ = find(["weights"])
-    commands += [["weights", name] for name in weights.list_commands(inner)]
-    found = flags(root, None).union(*(flags_of(name) for name in (*pages(), "echo", "tiny")))
-    return found | {flag for words in commands for flag in flags(*find(words)[:2])}
+    root, weights = found(), found("weights")
+    commands = [[name] for name in root[0].list_commands(root[1]) if name != "predict"]
+    commands += [["weights", name] for name in weights[0].list_commands(weights[1])]
+    known = flags().union(*(flags_of(name) for name in (*pages(), "echo", "tiny")))
+    return known | {flag for words in commands for flag in flags(*words)}
 
 
 @pytest.mark.parametrize("document", CURRENT, ids=relative)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,8 @@ import tifffile
 import torch
 import zarr
 
+from e2e.conftest import Start
+from e2e.processes import with_faults
 from vemctl.__main__ import main
 
 TILE = ("--tile", "5,16,16")
@@ -208,32 +208,53 @@ def test_an_unknown_method_gets_a_suggestion(capsys: pytest.CaptureFixture[str])
     assert "denoise" in capsys.readouterr().err
 
 
-def on_a_mount(folder: Path, options: str, words: list[object]) -> subprocess.CompletedProcess[str]:
-    """Run vemctl where `folder` is a file system of its own, which needs root."""
-    folder.mkdir()
-    mount = f"mount -t tmpfs -o {options} none {shlex.quote(str(folder))}"
-    if os.geteuid() or subprocess.run(["unshare", "-m", "true"], check=False).returncode:
-        pytest.skip("mounting needs root")
-    command = shlex.join([sys.executable, "-m", "vemctl", *map(str, words)])
-    return subprocess.run(
-        ["unshare", "-m", "sh", "-c", f"{mount} && {command}; code=$?; ls -A {folder}; exit $code"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+MOUNTED = """
+import os, sys
+import faults
+folder = {folder!r}
+if not faults.mount_disk(folder, {size}, read_only={read_only}):
+    sys.exit(77)
+from vemctl.__main__ import main
+code = main({words})
+print(*os.listdir(folder))
+sys.exit(code)
+"""
+Mounted = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_a_folder_that_is_not_writable_is_refused(tmp_path: Path, checkpoint: Path) -> None:
+@pytest.fixture
+def on_a_mount(fork: Start) -> Mounted:
+    """Return what runs vemctl where `folder` is a file system of its own, and lists that."""
+
+    def run(
+        folder: Path, words: list[object], size: int, *, read_only: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        given = [*map(str, words)]
+        code = MOUNTED.format(folder=str(folder), size=size, read_only=read_only, words=given)
+        process = fork(code, **with_faults())
+        out, err = process.communicate()
+        if process.returncode == 77:
+            pytest.skip("no disk can be mounted here")
+        return subprocess.CompletedProcess([], process.returncode, out, err)
+
+    return run
+
+
+def test_a_folder_that_is_not_writable_is_refused(
+    on_a_mount: Mounted, tmp_path: Path, checkpoint: Path
+) -> None:
     """Whether the output can be written is checked before anything is computed."""
     output = tmp_path / "locked" / "out.zarr"
     words = ["predict", "denoise", good(tmp_path), output, "-w", checkpoint, *TILE]
-    done = on_a_mount(tmp_path / "locked", "ro", words)
+    done = on_a_mount(tmp_path / "locked", words, 2**20, read_only=True)
     assert done.returncode == 2, done.stderr
     assert "not writable" in done.stderr.strip().splitlines()[-1]
-    assert not done.stdout
+    assert not done.stdout.strip()
 
 
 @pytest.mark.parametrize("name", ["out.zarr", "out.tif"])
 def test_a_full_disk_is_said_and_leaves_no_half_output(
-    name: str, tmp_path: Path, checkpoint: Path
+    name: str, on_a_mount: Mounted, tmp_path: Path, checkpoint: Path
 ) -> None:
     """On a disk of 16 KiB a volume of noise does not fit: one line, and nothing that looks done."""
     source = array(
@@ -242,7 +263,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_output(
     )
     output = tmp_path / "small" / name
     words = ["predict", "denoise", source, output, "-w", checkpoint, *TILE, "--dtype", "float32"]
-    done = on_a_mount(tmp_path / "small", "size=16k", words)
+    done = on_a_mount(tmp_path / "small", words, 16 * 2**10)
     assert done.returncode == 2, done.stderr
     last = done.stderr.strip().splitlines()[-1]
     assert last.startswith("error: ")

@@ -187,12 +187,25 @@ def test_a_stopped_run_continues_as_if_it_had_not_been(here: Run, tmp_path: Path
     assert ours.read_bytes() == theirs.read_bytes()
 
 
-LONG = (*TRAIN, "--steps", "200", "--checkpoint-steps", "5", "--validate-every", "40")
+LONG = (*TRAIN, "--steps", "40", "--checkpoint-steps", "5", "--validate-every", "8")
+SLOWED = """
+import sys, time
+from vemctl_tiny.trainer import TinyTrainer
+step, steps = TinyTrainer.step, iter(range(100))
+def slowly(*given):
+    if next(steps) > 5:
+        time.sleep(0.2)
+    return step(*given)
+TinyTrainer.step = slowly
+sys.argv[1:] = {words}
+from vemctl.__main__ import main
+sys.exit(main())
+"""
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a long run that nothing stopped, trained once for all that are compared with it."""
+    """Return a run that nothing stopped, trained once for all that are compared with it."""
     folder = tmp_path_factory.mktemp("uninterrupted")
     write_volumes(folder)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -207,12 +220,12 @@ def test_a_signal_costs_nothing(
     kind: signal.Signals,
     uninterrupted: Path,
     here: Run,
-    start: Start,
+    fork: Start,
     environment: dict[str, str],
     tmp_path: Path,
 ) -> None:
     """Killed, or asked to stop: --resume gives the very files of an uninterrupted run."""
-    process = start(*LONG, "-o", "parts", **environment)
+    process = fork(SLOWED.format(words=[*LONG, "-o", "parts"]), **environment)
     checkpoints = tmp_path / "parts" / "checkpoints"
     while not list(checkpoints.glob("step-*.pt")) and process.poll() is None:
         time.sleep(0.01)
@@ -247,7 +260,7 @@ def test_several_processes_learn_what_one_does(vemctl: Run, here: Run, tmp_path:
         found = load_file(tmp_path / name / "checkpoints" / "last.safetensors")
         for key, value in expected.items():
             torch.testing.assert_close(found[key], value, rtol=1e-5, atol=1e-6)
-    line = one_line(vemctl(*TRAIN, "--steps", "4", "-b", "3", "--devices", "2", "-o", "odd"))
+    line = one_line(here(*TRAIN, "--steps", "4", "-b", "3", "--devices", "2", "-o", "odd"))
     assert "--batch" in line
 
 

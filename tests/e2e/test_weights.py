@@ -9,9 +9,9 @@ import hashlib
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ import torch
 from parity import load_fixture
 from webworld import World
 
-from e2e.conftest import Run, Start, command, digests
+from e2e.conftest import Run, Start, digests
 from vemctl import registry
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -168,8 +168,9 @@ def kept(tmp_path: Path) -> list[str]:
 
 
 def test_the_default_weights_are_fetched_once_and_the_second_run_opens_no_socket(
-    vemctl: Run, environment: dict[str, str], world: World, noisy: Path, tmp_path: Path
-) -> None:
+    vemctl: Run, fork: Start, environment: dict[str, str], world: World, noisy: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
     """No -w: the first run fetches, verifies and restores; the next needs no network."""
     first = vemctl("predict", "seeded", noisy, "a.zarr")
     assert first.returncode == 0, first.stderr
@@ -177,12 +178,10 @@ def test_the_default_weights_are_fetched_once_and_the_second_run_opens_no_socket
     assert [line for line in world.log if "w.pth" in line] == [
         f"GET raw.githubusercontent.com /laboratory/nets/{COMMIT}/w.pth"
     ]
-    second = subprocess.run(
-        [sys.executable, "-c", NO_NETWORK, "predict", "seeded", str(noisy), "b.zarr",
-         ],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert second.returncode == 0, second.stderr
+    words = ["predict", "seeded", str(noisy), "b.zarr"]
+    second = fork(f"import sys; sys.argv[1:] = {words}\n{NO_NETWORK}", **environment)
+    _, told = second.communicate()
+    assert second.returncode == 0, told
     assert digests(tmp_path / "a.zarr" / "0") == digests(tmp_path / "b.zarr" / "0")
 
 
@@ -206,11 +205,11 @@ def test_offline_nothing_is_tried_and_the_line_says_what_to_fetch_and_where(
 
 
 def test_a_file_that_is_not_the_published_one_is_removed_and_both_digests_are_shown(
-    vemctl: Run, world: World, noisy: Path, tmp_path: Path
+    here: Run, world: World, noisy: Path, tmp_path: Path
 ) -> None:
     """Of the real catalogue: whoever changes the server's file gets nothing to run."""
     world.serve(DENOISE, b"another file")
-    line = one_line(vemctl("predict", "denoise", noisy, "a.zarr"))
+    line = one_line(here("predict", "denoise", noisy, "a.zarr"))
     assert "git-blob:841e65fff246d10589be9e2be141a28d933a0997" in line
     assert f"git-blob:{blob(b'another file')}" in line
     assert kept(tmp_path) == []
@@ -218,7 +217,7 @@ def test_a_file_that_is_not_the_published_one_is_removed_and_both_digests_are_sh
 
 
 def test_all_kinds_of_sources_are_fetched_listed_verified_and_found(
-    vemctl: Run, world: World, content: bytes, tmp_path: Path
+    here: Run, world: World, content: bytes, tmp_path: Path
 ) -> None:
     """A commit, Git LFS, Zenodo, a Dataverse, an archive of which the second source has it."""
     archive = io.BytesIO()
@@ -228,7 +227,7 @@ def test_all_kinds_of_sources_are_fetched_listed_verified_and_found(
     world.zenodo(77, {"w.pth": content, "other": b""})
     world.zenodo(79, {"a.zip": archive.getvalue()})
     world.dataverse("dataverse.tdl.org", "10.18738/T8/YLCK5A", {"models/w.pth": content})
-    done = vemctl("weights", "fetch", "--method", "seeded", "--json")
+    done = here("weights", "fetch", "--method", "seeded", "--json")
     assert done.returncode == 0, done.stderr
     assert "trying the next source" in done.stderr
     rows = {row["name"]: row for row in json.loads(done.stdout)}
@@ -241,49 +240,49 @@ def test_all_kinds_of_sources_are_fetched_listed_verified_and_found(
         path.name: path.read_bytes() for path in Path(rows["seeded/archive"]["path"]).iterdir()
     }
     assert members == {"net_FA.pth": b"net_FA.pth", "net_G.pth": b"net_G.pth"}
-    listed = {row["name"]: row for row in json.loads(vemctl("weights", "list", "--json").stdout)}
+    listed = {row["name"]: row for row in json.loads(here("weights", "list", "--json").stdout)}
     assert {name: listed[name]["state"] for name in rows} == dict.fromkeys(rows, "here")
     assert listed["seeded/github"]["default"] is True
     assert listed["denoise/supervised"]["state"] == "not fetched"
     assert listed["denoise/demo"]["state"] == "in the package"
     assert listed["vsisr/f-actin"]["licence"].startswith("none stated")
-    found = vemctl("weights", "path", "seeded/large", VEMCTL_OFFLINE="1")
+    found = here("weights", "path", "seeded/large", VEMCTL_OFFLINE="1")
     assert found.stdout.strip() == rows["seeded/large"]["path"]
-    assert vemctl("weights", "verify").returncode == 0
+    assert here("weights", "verify").returncode == 0
     Path(rows["seeded/large"]["path"]).write_bytes(content[:-1] + b"!")
-    broken = vemctl("weights", "verify", "--json")
+    broken = here("weights", "verify", "--json")
     assert broken.returncode == 2
     problems = {row["name"]: row["problems"] for row in json.loads(broken.stdout)}
     assert [name for name, wrong in problems.items() if wrong] == ["seeded/large"]
 
 
 def test_a_record_that_changes_after_the_first_fetch_is_refused_until_accepted(
-    vemctl: Run, world: World, content: bytes
+    here: Run, world: World, content: bytes
 ) -> None:
     """Only the repository's word pins it at first; then the record of the store does."""
     world.zenodo(77, {"w.pth": content})
-    assert vemctl("weights", "fetch", "seeded/zenodo").returncode == 0
-    assert vemctl("weights", "remove", "seeded/zenodo").returncode == 0
+    assert here("weights", "fetch", "seeded/zenodo").returncode == 0
+    assert here("weights", "remove", "seeded/zenodo").returncode == 0
     world.zenodo(77, {"w.pth": content + b"changed"})
-    line = one_line(vemctl("weights", "fetch", "seeded/zenodo"))
+    line = one_line(here("weights", "fetch", "seeded/zenodo"))
     assert "changed since it was first fetched" in line
     assert hashlib.sha256(content).hexdigest() in line
     assert hashlib.sha256(content + b"changed").hexdigest() in line
-    assert vemctl("weights", "remove", "--forget", "seeded/zenodo").returncode == 0
-    assert vemctl("weights", "fetch", "seeded/zenodo").returncode == 0
+    assert here("weights", "remove", "--forget", "seeded/zenodo").returncode == 0
+    assert here("weights", "fetch", "seeded/zenodo").returncode == 0
 
 
-def test_troubles_of_servers_are_outlived(vemctl: Run, world: World, content: bytes) -> None:
+def test_troubles_of_servers_are_outlived(here: Run, world: World, content: bytes) -> None:
     """Busy twice, then cut off half-way: the file arrives whole, by Range."""
     url = f"{RAW}/w.pth"
     world.fail(url, 503, times=2)
     world.drop_after(url, len(content) // 2)
-    done = vemctl("weights", "fetch", "seeded/github")
+    done = here("weights", "fetch", "seeded/github")
     assert done.returncode == 0, done.stderr
     assert any("bytes=" in line for line in world.log)
     world.fail(f"{RAW}/large.pth", 429, headers={"Retry-After": "1"})
     began = time.monotonic()
-    assert vemctl("weights", "fetch", "seeded/large").returncode == 0
+    assert here("weights", "fetch", "seeded/large").returncode == 0
     assert time.monotonic() - began >= 1
 
 
@@ -291,25 +290,23 @@ def test_troubles_of_servers_are_outlived(vemctl: Run, world: World, content: by
     ("status", "words"), [(404, "no such file"), (403, "not public"), (410, "no such file")]
 )
 def test_what_no_patience_mends_is_one_line(
-    vemctl: Run, world: World, status: int, words: str, tmp_path: Path
+    here: Run, world: World, status: int, words: str, tmp_path: Path
 ) -> None:
     """Where, what, and what to do about it."""
     world.status(f"{RAW}/w.pth", status)
-    line = one_line(vemctl("weights", "fetch", "seeded/github"))
+    line = one_line(here("weights", "fetch", "seeded/github"))
     assert f"{RAW}/w.pth: HTTP {status}, {words}" in line
     assert "vemctl weights add" in line
     assert kept(tmp_path) == []
 
 
 def test_a_killed_download_continues_where_it_was(
-    environment: dict[str, str], vemctl: Run, world: World, content: bytes, tmp_path: Path
-) -> None:
+    environment: dict[str, str], start: Start, here: Run, world: World, content: bytes,
+    tmp_path: Path,
+) -> None:  # fmt: skip
     """The next process asks for the rest only."""
     world.stall_after(f"{RAW}/w.pth", len(content) * 3 // 4)
-    process = subprocess.Popen(
-        command("weights", "fetch", "seeded/github"), cwd=tmp_path, env=environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = start("weights", "fetch", "seeded/github", **environment)
     downloads = tmp_path / "cache" / "downloads"
     for _ in range(300):
         sizes = [path.stat().st_size for path in downloads.glob("*.part")]
@@ -317,24 +314,18 @@ def test_a_killed_download_continues_where_it_was(
             break
         time.sleep(0.1)
     process.kill()
-    process.wait()
-    assert vemctl("weights", "fetch", "seeded/github").returncode == 0
+    process.communicate()
+    assert here("weights", "fetch", "seeded/github").returncode == 0
     assert "bytes=" in world.log[-1]
     assert list(downloads.iterdir()) == []
 
 
 def test_three_processes_at_once_download_once(
-    environment: dict[str, str], world: World, tmp_path: Path
+    environment: dict[str, str], start: Start, world: World
 ) -> None:
     """Two wait for the third, and find what it fetched."""
     world.delay(f"{RAW}/w.pth", 1.0)
-    processes = [
-        subprocess.Popen(
-            command("weights", "fetch", "seeded/github"), cwd=tmp_path, env=environment,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for _ in range(3)
-    ]  # fmt: skip
+    processes = [start("weights", "fetch", "seeded/github", **environment) for _ in range(3)]
     outcomes = [(process.communicate(), process.returncode)[1] for process in processes]
     assert outcomes == [0, 0, 0]
     assert len([line for line in world.log if line.startswith("GET raw.")]) == 1
@@ -458,19 +449,16 @@ def test_checkpoints_are_converted_there_and_back(
 
 
 def test_a_stopped_download_ends_as_an_interruption(
-    environment: dict[str, str], world: World, content: bytes, tmp_path: Path
+    environment: dict[str, str], start: Start, world: World, content: bytes, tmp_path: Path
 ) -> None:
     """Ctrl-C during a fetch: exit code 130, and the part stays."""
     world.stall_after(f"{RAW}/w.pth", len(content) // 2)
-    process = subprocess.Popen(
-        command("weights", "fetch", "seeded/github"), cwd=tmp_path, env=environment,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = start("weights", "fetch", "seeded/github", **environment)
     downloads = tmp_path / "cache" / "downloads"
     while not any(path.stat().st_size for path in downloads.glob("*.part")):
         time.sleep(0.1)
-    timer = threading.Timer(0.2, process.terminate)
-    timer.start()
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert any(downloads.glob("*.part"))

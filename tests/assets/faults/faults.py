@@ -46,7 +46,7 @@ def die_at(number: int, name: str) -> None:
     sys.addaudithook(count)
 
 
-def mount_disk(folder: str, size: int, flags: int = 0) -> bool:
+def mount_disk(folder: str, size: int, *, read_only: bool = False) -> bool:
     """Mount a disk of so many bytes for this process and its children; False if that is forbidden.
 
     It must have one thread only.
@@ -63,7 +63,7 @@ def mount_disk(folder: str, size: int, flags: int = 0) -> bool:
         return False
     Path(folder).mkdir(exist_ok=True)
     options = f"size={size}".encode()
-    return system.mount(b"none", folder.encode(), b"tmpfs", flags, options) == 0
+    return system.mount(b"none", folder.encode(), b"tmpfs", read_only * MS_RDONLY, options) == 0
 
 
 def _shift_clock(seconds: float) -> None:
