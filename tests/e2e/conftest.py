@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
@@ -22,11 +21,6 @@ from vemctl.workflows.run_record import RECORD
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Start = Callable[..., subprocess.Popen[str]]
-
-
-def command(*words: object) -> list[str]:
-    """Return the command line of vemctl in a fresh process."""
-    return [sys.executable, "-m", "vemctl", *map(str, words)]
 
 
 @pytest.fixture
